@@ -1,0 +1,35 @@
+"""What every child process of the supervisor does first: its title, its signals, its end when the supervisor ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+
+import setproctitle
+
+_PR_SET_PDEATHSIG = 1
+
+
+def become(title: str) -> None:
+    """Be called `ringserve: <title>`, leave signals to the supervisor, and never outlive it.
+
+    A Ctrl-C or a service manager's SIGTERM reaches the whole group at once; a child that went on its own would drop requests
+    that the supervisor still wants answered. The control channel's end tells a child that the supervisor is gone; the kernel's
+    death signal is for a child too busy to read it.
+    """
+    setproctitle.setproctitle(f"ringserve: {title}")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the kernel was asked
+        os._exit(1)
+
+
+def control_socket(fd: int) -> socket.socket:
+    """The control channel's socket that the supervisor left open as `fd`."""
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    return sock

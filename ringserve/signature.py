@@ -1,0 +1,67 @@
+"""Signatures: what a servable can be asked, by name; sent from workers to the supervisor to front ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ringserve.tensor import DType, dtype_of
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output: `alias` is its key in the signature, `name` the graph's tensor behind it.
+
+    `shape` has -1 for unknown dimensions and is None for an unknown rank.
+    """
+
+    alias: str
+    name: str
+    dtype: DType
+    shape: tuple[int, ...] | None
+
+    def to_wire(self) -> list[Any]:
+        return [self.alias, self.name, self.dtype.number, None if self.shape is None else list(self.shape)]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> TensorSpec:
+        alias, name, dtype, shape = wire
+        return cls(alias, name, dtype_of(dtype), None if shape is None else tuple(shape))
+
+    @property
+    def row(self) -> tuple[int, ...] | None:
+        """The shape of one row where the first dimension is unknown and all others are known, else None."""
+        shape = self.shape
+        if not shape or shape[0] != -1 or min(shape[1:], default=0) < 0:
+            return None
+        return shape[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A way to call a servable. `inputs` and `outputs` are sorted by alias: their order is the lanes' order."""
+
+    name: str
+    method: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def to_wire(self) -> list[Any]:
+        return [
+            self.name,
+            self.method,
+            [t.to_wire() for t in self.inputs],
+            [t.to_wire() for t in self.outputs],
+        ]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> Signature:
+        name, method, inputs, outputs = wire
+        return cls(
+            name,
+            method,
+            tuple(TensorSpec.from_wire(t) for t in inputs),
+            tuple(TensorSpec.from_wire(t) for t in outputs),
+        )

@@ -1,0 +1,1 @@
+"""Shared-memory lanes between front ends and workers. Imports nothing else of this project."""

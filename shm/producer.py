@@ -1,0 +1,185 @@
+"""The front end's side of a lane: writes requests, reads answers, gives slots back."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from shm import layout, packed
+from shm.fence import ORDERED, fence
+from shm.lane import Array, Lane
+from shm.packed import PackedTensor
+from shm.ring import Ring
+
+_PUT = layout.DESCRIPTOR_STRUCT.pack_into
+_BYTES = layout.DESCRIPTOR_BYTES
+_WORDS = layout.DESCRIPTOR_WORDS
+
+_COUNT: Array = np.arange(1 << 16, dtype="<u8")
+
+FULL = -1
+
+
+class LaneProducer:
+    """Single writer of `submitted` and `released`. Requests are numbered from 0 in the order they were submitted.
+
+    A `submit…` call writes the rows, then the descriptor, then moves `submitted`: the worker may take the request at once.
+    Ring the worker's doorbell once for all requests of a loop turn. Nothing blocks: a full lane answers FULL.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        spec = lane.spec
+        self.lane = lane
+        self.submitted = 0
+        self.released = 0
+        self._slots = spec.slots
+        self._words = lane.words
+        self._descriptor_words = lane.descriptor_words
+        self._rows = Ring(max(spec.rows, 1), spec.soft_rows)
+        self._bytes = Ring(spec.request_bytes, spec.soft_bytes)
+        # What the requests in the lane hold, oldest first: (number after the last one, end of rows, end of bytes);
+        # -1 where they hold none. A call of `submit_each` makes one entry.
+        self._held: deque[tuple[int, int, int]] = deque()
+        lane.claim(layout.WORD_FRONTEND_PID)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests whose slots are not free again."""
+        return self.submitted - self.released
+
+    @property
+    def completed(self) -> int:
+        """Requests answered so far; the answers of [released, completed) may be read."""
+        done = self._words[layout.COMPLETED]
+        if not ORDERED:
+            fence()
+        return done
+
+    def submit_rows(self, request_id: int, rows: int, columns: Sequence[Array], now: int, deadline: int = 0) -> int:
+        """Submit one request of `rows` >= 1 rows, one array of shape (rows, *column.shape) a column.
+
+        Returns the request's number, or FULL. Times are ns of CLOCK_MONOTONIC, deadline 0: none.
+        """
+        number = self.submitted
+        if number - self.released >= self._slots:
+            return FULL
+        row = self._rows.find(rows)
+        if row < 0:
+            return FULL
+        end = row + rows
+        for column, array in zip(self.lane.inputs, columns, strict=True):
+            column[row:end] = array
+        at = number % self._slots * _BYTES
+        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, row, 0, rows, 0, 0, 0)
+        self._rows.take(row, end)
+        self._publish(number + 1, end, -1)
+        return number
+
+    def submit_each(self, first_id: int, columns: Sequence[Array], now: int, deadline: int = 0) -> int:
+        """Submit the rows of `columns` as one request each, ids counting up from `first_id`.
+
+        Returns how many were taken, from the front; the lane's free slots and rows bound it.
+        """
+        number = self.submitted
+        slot = number % self._slots
+        free = min(self._slots - (number - self.released), self._slots - slot, len(columns[0]), len(_COUNT))
+        row = self._rows.find(free)
+        if row < 0:
+            free = min(free, self._rows.room)
+            row = self._rows.find(free)
+        if free <= 0:
+            return 0
+        end = row + free
+        for column, array in zip(self.lane.inputs, columns, strict=True):
+            column[row:end] = array[:free]
+        written = self.lane.descriptors[slot : slot + free]
+        written[:] = 0
+        counter = _COUNT[:free]
+        written["id"] = counter + first_id
+        written["enqueued"] = now
+        written["deadline"] = deadline
+        written["position"] = counter + row
+        written["rows"] = 1
+        self._rows.take(row, end)
+        self._publish(number + free, end, -1)
+        return free
+
+    def submit_packed(
+        self, request_id: int, rows: int, tensors: Sequence[PackedTensor], now: int, deadline: int = 0
+    ) -> int:
+        """Submit one request of any shape as packed tensors. Returns the request's number, or FULL."""
+        number = self.submitted
+        if number - self.released >= self._slots:
+            return FULL
+        length = packed.size(tensors)
+        start = self._bytes.find(length)
+        if start < 0:
+            return FULL
+        end = start + length
+        packed.write(self.lane.requests[start:end], tensors)
+        at = number % self._slots * _BYTES
+        _PUT(
+            self.lane.descriptor_bytes, at, request_id, now, deadline, start, length, rows, layout.PACKED, 0, 0
+        )
+        self._bytes.take(start, end)
+        self._publish(number + 1, -1, end)
+        return number
+
+    def _publish(self, submitted: int, row_end: int, byte_end: int) -> None:
+        self._held.append((submitted, row_end, byte_end))
+        self.submitted = submitted
+        if not ORDERED:
+            fence()
+        self._words[layout.SUBMITTED] = submitted
+
+    def abandon(self, number: int) -> None:
+        """Nobody waits for this answer any more: the worker need not run it if it has not begun."""
+        if number >= self.released:  # otherwise the slot may be another request's by now
+            self._descriptor_words[number % self._slots * _WORDS + 5] |= layout.ABANDONED << 32
+
+    def verdict(self, number: int) -> tuple[int, bool]:
+        """Of a completed request: its canonical code, and whether its answer is packed."""
+        word = self._descriptor_words[number % self._slots * _WORDS + 6]
+        return word & 0xFFFF, bool(word >> 32 & layout.ANSWER_PACKED)
+
+    def answer_rows(self, number: int) -> list[Array]:
+        """Views of a completed request's rows in the output columns, valid until its release."""
+        base = number % self._slots * _WORDS
+        row = self._descriptor_words[base + 3]
+        end = row + (self._descriptor_words[base + 5] & 0xFFFFFFFF)
+        return [column[row:end] for column in self.lane.outputs]
+
+    def answer_packed(self, number: int) -> list[PackedTensor]:
+        """Views of a completed request's packed answer, valid until its release. Raises ValueError if it is damaged."""
+        start = self._descriptor_words[number % self._slots * _WORDS + 7]
+        return packed.read(self.lane.answers[start:])
+
+    def release(self, until: int) -> None:
+        """Give back the slots, rows and bytes of all requests before number `until`, which are completed."""
+        held = self._held
+        while held and held[0][0] <= until:
+            _, row_end, byte_end = held.popleft()
+            if row_end >= 0:
+                self._rows.free(row_end)
+            if byte_end >= 0:
+                self._bytes.free(byte_end)
+        self.released = until
+        if not ORDERED:
+            fence()  # the answers were read before the worker may write over them
+        self._words[layout.RELEASED] = until
+        if not held:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Memory that only large requests needed goes back to the system."""
+        spec, segment = self.lane.spec, self.lane.segment
+        if (bytes_used := self._bytes.trimmed()) is not None:
+            segment.give_back(spec.requests_offset + bytes_used[0], spec.requests_offset + bytes_used[1])
+        if (rows_used := self._rows.trimmed()) is not None:
+            for column, offset in zip(spec.inputs + spec.outputs, spec.column_offsets, strict=False):
+                segment.give_back(offset + rows_used[0] * column.row_bytes, offset + rows_used[1] * column.row_bytes)
+
+    def beat(self, now: int) -> None:
+        self._words[layout.FRONTEND_HEARTBEAT] = now

@@ -1,0 +1,1 @@
+"""Worker processes: one per device; they take rows from lanes, run them in batches and write the answers back."""

@@ -1,0 +1,77 @@
+"""What a worker needs of an engine: load a version, say what it can be asked, run it. TensorFlow is one engine.
+
+An engine loads in a background thread and runs in the worker's threads, several at once; it may block, and should release
+the interpreter lock while it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from ringserve.signature import Signature
+from shm.layout import Column
+from shm.packed import PackedTensor
+
+#: A stretch of rows to write answers to: how many, and the address of the first in each output column.
+Target = tuple[int, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The rows of a lane, as an engine sees them: TensorFlow's dtype number and the column, for each tensor."""
+
+    inputs: tuple[tuple[int, Column], ...]
+    outputs: tuple[tuple[int, Column], ...]
+
+
+class Answers(Protocol):
+    """The outputs of one run; their memory is the engine's and valid inside the `with` block only."""
+
+    def __enter__(self) -> Sequence[PackedTensor]: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class RowFunction(Protocol):
+    """A signature made ready to run rows of one form. Used by one thread at a time."""
+
+    def run(self, rows: int, sources: Sequence[int], targets: Sequence[Target]) -> bool:
+        """Run `rows` rows: `sources` are the addresses of the first row of each input.
+
+        The answers go, in order, to the targets, whose rows add up to `rows`. False, and nothing written, when the outputs
+        are not `rows` rows of the form. Raises ServingError.
+        """
+
+
+class LoadedVersion(Protocol):
+    """A servable version in memory."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]: ...
+
+    @property
+    def metadata(self) -> Any:
+        """The signatures as the metadata request shows them: JSON-able."""
+
+    def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Answers:
+        """Run one request of any shape: a tensor per input, in the signature's order. Raises ServingError.
+
+        `inline`: in the calling thread, where the engine can, instead of the engine's own pool.
+        """
+
+    def row_function(self, signature: str, form: Form, inline: bool) -> RowFunction: ...
+
+    def unload(self) -> None:
+        """Give back everything. No run is under way, and none comes after."""
+
+
+class Engine(Protocol):
+    """Loads the versions of one platform."""
+
+    def load(self, path: str) -> LoadedVersion:
+        """Load the version in this folder. Raises ServingError with the reason."""

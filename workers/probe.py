@@ -1,0 +1,157 @@
+"""What a signature does with rows of one form, found out by running it: its outputs, whether rows may join, how fast.
+
+Two synthetic rows are run alone and together. Where each row's answer is the same both ways, the signature is proven to
+treat rows one by one, and requests may be joined. Otherwise they are not, and the reason is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ringserve.errors import ServingError
+from ringserve.tensor import dtype_of
+from shm.layout import Column
+from shm.packed import PackedTensor
+from workers.engine import Form, LoadedVersion
+
+Array = npt.NDArray[Any]
+Inputs = Sequence[tuple[int, Column]]
+
+_TIMED_RUNS: Final = 5
+_ENOUGH_SECONDS: Final = 0.5  # a slow model is not run more often than this takes
+_MOST_SECONDS: Final = 0.05  # of one batch, by the estimate
+_MOST_ROWS: Final = 1024
+_MOST_BYTES: Final = 64 << 20
+_LEAST_SHARE: Final = 64  # rows beyond the first cost at least 1/64 of the first
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the probe found. Without `form` requests of this kind travel packed and run one by one."""
+
+    form: Form | None
+    batched: bool
+    reason: str
+    inline: bool = True
+    seconds: float = 0.0  # one row, alone
+    most_rows: int = 1
+
+
+def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
+    """Run the signature on synthetic rows of these inputs. Never raises for what the model does."""
+    if not inputs:
+        return Report(None, False, "it has no inputs")
+    rows = [_rows(inputs, first, 1) for first in (0, 1)]
+    both = [np.concatenate(pair) for pair in zip(*rows, strict=True)]
+    try:
+        alone = [_run(version, signature, inputs, row) for row in rows]
+        together = _run(version, signature, inputs, both)
+        columns = _columns(alone[0], together)
+        if columns is None:
+            return Report(None, False, "an output's first dimension is not the batch, or its rows have no fixed size")
+        form = Form(tuple(inputs), columns)
+        inline, seconds = _time(version, signature, form, rows[0])
+        reason = _difference(alone, together)
+        if reason:
+            return Report(form, False, reason, inline, seconds)
+        _, pair = _time(version, signature, form, both)
+    except ServingError as error:
+        return Report(None, False, f"a run on synthetic rows failed: {error.message.splitlines()[0]}")
+    more = max(pair - seconds, seconds / _LEAST_SHARE, 1e-9)
+    row_bytes = sum(column.row_bytes for _, column in (*form.inputs, *form.outputs))
+    most_rows = int(min(_MOST_SECONDS / more, _MOST_BYTES / max(row_bytes, 1), _MOST_ROWS))
+    reason = "rows run alone and together gave the same answers"
+    return Report(form, True, reason, inline, seconds, max(most_rows, 1))
+
+
+def _rows(inputs: Inputs, first: int, count: int) -> list[Array]:
+    """Synthetic rows: small numbers, different in each row and along it; whole numbers only 0 and 1, as an index may be."""
+    arrays = []
+    for number, column in inputs:
+        size = int(np.prod(column.shape, dtype=np.int64))
+        steps = np.arange(first * size, (first + count) * size).reshape((count, *column.shape))
+        row = np.arange(first, first + count).reshape((count, *[1] * len(column.shape)))
+        kind = np.dtype(column.dtype).kind
+        if dtype_of(number).name == "bfloat16":
+            values = ((0.25 + row + steps % 7 / 8).astype("<f4").view("<u4") >> 16).astype("<u2")
+        elif kind in "fc":
+            values = 0.25 + row + steps % 7 / 8
+        else:
+            values = np.broadcast_to(row % 2, steps.shape)
+        arrays.append(np.ascontiguousarray(values, dtype=column.dtype))
+    return arrays
+
+
+def _packed(inputs: Inputs, arrays: Sequence[Array]) -> list[PackedTensor]:
+    return [
+        PackedTensor(number, array.shape, array.reshape(-1).view(np.uint8).data)
+        for (number, _), array in zip(inputs, arrays, strict=True)
+    ]
+
+
+def _run(version: LoadedVersion, signature: str, inputs: Inputs, arrays: Sequence[Array]) -> list[tuple[int, Array]]:
+    with version.run(signature, _packed(inputs, arrays), True) as answers:
+        return [(answer.dtype, _array(answer)) for answer in answers]
+
+
+def _array(tensor: PackedTensor) -> Array:
+    storage = dtype_of(tensor.dtype).numpy
+    if not storage:
+        return np.empty((0,), dtype=np.uint8)  # strings: no column, whatever they are
+    return np.frombuffer(tensor.data, dtype=storage).reshape(tensor.shape).copy()
+
+
+def _columns(one: Sequence[tuple[int, Array]], two: Sequence[tuple[int, Array]]) -> tuple[tuple[int, Column], ...] | None:
+    """The outputs as columns, or None where one is not."""
+    columns = []
+    for (number, alone), (_, together) in zip(one, two, strict=True):
+        if not dtype_of(number).numpy or not alone.ndim or alone.ndim != together.ndim:
+            return None
+        if (alone.shape[0], together.shape[0]) != (1, 2) or alone.shape[1:] != together.shape[1:] or not alone.size:
+            return None
+        columns.append((number, Column(dtype_of(number).numpy, alone.shape[1:])))
+    return tuple(columns)
+
+
+def _difference(alone: Sequence[Sequence[tuple[int, Array]]], together: Sequence[tuple[int, Array]]) -> str:
+    """Why rows may not share a batch, "" if they may."""
+    for index, (number, joined) in enumerate(together):
+        for row, answers in enumerate(alone):
+            if not _same(number, answers[index][1][0], joined[row]):
+                return "a row's answer differs when another row is in its batch"
+    return ""
+
+
+def _same(number: int, left: Array, right: Array) -> bool:
+    if dtype_of(number).name == "bfloat16":
+        left, right = (np.asarray(side, dtype="<u4") << 16 for side in (left, right))
+        left, right = left.view("<f4"), right.view("<f4")
+    if left.dtype.kind not in "fc":
+        return bool(np.array_equal(left, right))
+    # Joined rows may be summed in another order: the last bits may differ, not more.
+    loose = 1e-2 if left.dtype.itemsize <= 2 or dtype_of(number).name == "bfloat16" else 1e-4
+    return bool(np.allclose(left, right, rtol=loose, atol=loose * 1e-2, equal_nan=True))
+
+
+def _time(version: LoadedVersion, signature: str, form: Form, arrays: Sequence[Array]) -> tuple[bool, float]:
+    """(run in the calling thread?, seconds of a run): whichever of the two ways is quicker here."""
+    rows = len(arrays[0])
+    outputs = [np.empty((rows, *column.shape), dtype=column.dtype) for _, column in form.outputs]
+    sources, targets = ([a.__array_interface__["data"][0] for a in group] for group in (arrays, outputs))
+    best = {}
+    for inline in (True, False):
+        function = version.row_function(signature, form, inline)
+        taken: list[float] = []
+        while len(taken) <= _TIMED_RUNS and (len(taken) < 2 or sum(taken) < _ENOUGH_SECONDS):
+            began = time.perf_counter()
+            function.run(rows, sources, [(rows, targets)])
+            taken.append(time.perf_counter() - began)
+        best[inline] = min(taken[1:])
+    inline = best[True] <= best[False]
+    return inline, best[inline]

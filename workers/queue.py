@@ -1,0 +1,138 @@
+"""A queue: the requests of one signature and form, from the lanes of all front ends, run batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Final
+
+from ringserve.errors import Code, ServingError
+from shm.consumer import BrokenLaneError
+from workers.planner import Action, Piece, plan, single
+from workers.probe import Report
+from workers.queued_lane import Part, QueuedLane
+from workers.runner import Runner
+
+_LONG_SECONDS: Final = 0.002  # runs that take longer are left to a thread, so that other queues go on meanwhile
+
+
+class Queue:
+    """Runs in the worker's loop thread; a run that takes long goes to a thread of the pool, its end comes back to the loop.
+
+    Answers are written by whichever thread ran the batch; cursors are moved by the loop thread only.
+    """
+
+    def __init__(
+        self,
+        signature: str,
+        report: Report,
+        runner: Runner,
+        pool: Executor,
+        most_in_flight: int,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """`post` brings a function from a thread of the pool to the loop's."""
+        self.signature = signature
+        self.lanes: list[QueuedLane] = []
+        self._most_rows = report.most_rows if report.batched else 1
+        self._runner = runner
+        self._pool = pool
+        self._most_in_flight = most_in_flight
+        self._post = post
+        self._in_flight = 0  # batches in the pool
+        self._when_idle: Callable[[], None] | None = None
+        self._start = 0  # which lane comes first in the next batch
+        self._seconds = report.seconds  # of a run lately
+
+    def turn(self, now: int) -> bool:
+        """Run, or begin to run, the next batch, if any. Says whether there was one."""
+        if self._in_flight >= self._most_in_flight:
+            return False
+        parts = self._next(now)
+        if not parts:
+            return False
+        action = parts[0].piece.action
+        if action is Action.EXPIRED:
+            self._runner.fail(parts, ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting in the lane"))
+        elif action is Action.ABANDONED:
+            self._runner.fail(parts, ServingError(Code.CANCELLED, "The client went away"))
+        elif self._seconds > _LONG_SECONDS:
+            self._in_flight += 1
+            self._pool.submit(self._run_in_pool, parts)
+            return True
+        else:
+            self._run(parts)
+        self._finish(parts)
+        return True
+
+    def _next(self, now: int) -> list[Part]:
+        """Take the next batch off the lanes."""
+        lanes = self.lanes
+        if len(lanes) == 1 and lanes[0].suspects == 0:
+            consumer = lanes[0].consumer
+            waiting = consumer.waiting
+            if not waiting:
+                return []
+            if waiting == 1:  # the usual case of a quiet server, without a single array
+                position, _, rows, flags, deadline = consumer.head()
+                return self._take([(0, single(position, rows, flags, deadline, now))])
+        self._start += 1
+        windows = []
+        for index, lane in enumerate(lanes):
+            if lane.suspects:
+                return self._next_suspect(index, now)
+            waiting = lane.consumer.waiting
+            windows.append(lane.consumer.window(min(waiting, self._most_rows)) if waiting else None)
+        return self._take(plan(windows, self._start, now, self._most_rows))
+
+    def _next_suspect(self, index: int, now: int) -> list[Part]:
+        """The oldest request that a dead worker had begun: by itself, and not a third time."""
+        lane = self.lanes[index]
+        position, _, rows, flags, deadline = lane.consumer.head()
+        lane.suspects -= 1
+        tries = lane.consumer.begin_alone(lane.consumer.taken)
+        parts = self._take([(index, single(position, rows, flags, deadline, now))])
+        if tries:
+            error = ServingError(Code.INTERNAL, "The worker died twice while it ran this request")
+            self._runner.fail(parts, error)
+            self._finish(parts)
+            return self._next(now)
+        return parts
+
+    def _take(self, chosen: Sequence[tuple[int, Piece]]) -> list[Part]:
+        parts = []
+        for index, piece in chosen:
+            lane = self.lanes[index]
+            if piece.action is Action.ROWS and not 0 < piece.rows <= lane.consumer.lane.spec.rows - piece.row:
+                raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})", lane.number)
+            parts.append(Part(lane, lane.consumer.take(piece.count), piece))
+        return parts
+
+    def _run(self, parts: Sequence[Part]) -> None:
+        began = time.perf_counter()
+        self._runner.run(parts)
+        self._seconds += (time.perf_counter() - began - self._seconds) / 8
+
+    def _run_in_pool(self, parts: Sequence[Part]) -> None:
+        self._run(parts)
+        self._post(lambda: self._finish_from_pool(parts))
+
+    def _finish_from_pool(self, parts: Sequence[Part]) -> None:
+        self._in_flight -= 1
+        self._finish(parts)
+        if self._when_idle is not None and not self._in_flight:
+            self._when_idle()
+
+    @staticmethod
+    def _finish(parts: Sequence[Part]) -> None:
+        for part in parts:
+            part.lane.finish(part.ticket)
+
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call `then` once no batch of this queue runs, perhaps now. For a queue that is to go."""
+        self.lanes.clear()
+        if self._in_flight:
+            self._when_idle = then
+        else:
+            then()

@@ -1,0 +1,50 @@
+"""A lane in a worker's queue, and the parts of batches that come from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shm.consumer import LaneConsumer, Ticket
+from shm.doorbell import Doorbell
+from workers.planner import Piece
+
+
+@dataclass(slots=True)
+class QueuedLane:
+    """A lane in a queue, and what the queue needs of it on every turn."""
+
+    number: int
+    consumer: LaneConsumer
+    doorbell: Doorbell  # of the front end
+    sources: list[int]  # address of row 0 of each input column
+    targets: list[int]
+    suspects: int
+    stuck: bool = False  # its front end has stopped reading answers
+    dropped: bool = False
+
+    @classmethod
+    def make(cls, number: int, consumer: LaneConsumer, doorbell: Doorbell) -> QueuedLane:
+        lane = consumer.lane
+        addresses = [column.__array_interface__["data"][0] for column in lane.inputs + lane.outputs]
+        count = len(lane.inputs)
+        return cls(number, consumer, doorbell, addresses[:count], addresses[count:], consumer.suspects)
+
+    def finish(self, ticket: Ticket) -> None:
+        """The ticket's answers are written: say so to the front end. In the loop's thread."""
+        if self.consumer.finish(ticket) and not self.dropped:
+            self.doorbell.ring()
+
+    def drop(self) -> None:
+        """The front end is done with the lane. A batch that still runs keeps its memory until it ends."""
+        self.dropped = True
+        self.consumer.lane.close()
+        self.doorbell.close()
+
+
+@dataclass(slots=True)
+class Part:
+    """Requests of one lane in a batch."""
+
+    lane: QueuedLane
+    ticket: Ticket
+    piece: Piece

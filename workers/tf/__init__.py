@@ -1,0 +1,1 @@
+"""The TensorFlow engine: SavedModels run through TensorFlow's C API, without `import tensorflow`."""

@@ -1,0 +1,120 @@
+"""TensorFlow's C API through ctypes: the stable interface that the Go, Java and Rust bindings use.
+
+The shared libraries are those inside the tensorflow wheel. Calls release the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, Final
+
+from ringserve.errors import Code, ServingError
+from ringserve.protos import tensorflow_folder
+
+Pointer = c.c_void_p
+
+
+class Buffer(c.Structure):
+    """TF_Buffer: bytes, and how to free them."""
+
+    _fields_ = (("data", c.c_void_p), ("length", c.c_size_t), ("deallocate", c.c_void_p))
+
+
+class Output(c.Structure):
+    """TF_Output: output `index` of an operation."""
+
+    _fields_ = (("operation", c.c_void_p), ("index", c.c_int))
+
+
+_P, _I, _S, _L = c.c_void_p, c.c_int, c.c_size_t, c.c_int64
+_PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {  # name: result, arguments…
+    "TF_Version": (c.c_char_p,),
+    "TF_NewStatus": (_P,),
+    "TF_DeleteStatus": (None, _P),
+    "TF_GetCode": (_I, _P),
+    "TF_Message": (c.c_char_p, _P),
+    "TF_NewGraph": (_P,),
+    "TF_DeleteGraph": (None, _P),
+    "TF_NewSessionOptions": (_P,),
+    "TF_DeleteSessionOptions": (None, _P),
+    "TF_SetConfig": (None, _P, c.c_char_p, _S, _P),
+    "TF_LoadSessionFromSavedModel": (
+        _P, _P, _P, c.c_char_p, c.POINTER(c.c_char_p), _I, _P, c.POINTER(Buffer), _P,
+    ),
+    "TF_CloseSession": (None, _P, _P),
+    "TF_DeleteSession": (None, _P, _P),
+    "TF_GraphOperationByName": (_P, _P, c.c_char_p),
+    "TF_NewTensor": (_P, _I, c.POINTER(_L), _I, _P, _S, _P, _P),
+    "TF_DeleteTensor": (None, _P),
+    "TF_TensorData": (_P, _P),
+    "TF_TensorByteSize": (_S, _P),
+    "TF_TensorType": (_I, _P),
+    "TF_NumDims": (_I, _P),
+    "TF_Dim": (_L, _P, _I),
+    "TF_SessionRun": (
+        None, _P, c.POINTER(Buffer),
+        c.POINTER(Output), c.POINTER(_P), _I,
+        c.POINTER(Output), c.POINTER(_P), _I,
+        c.POINTER(_P), _I, _P, _P,
+    ),
+}  # fmt: skip
+
+
+@cache
+def tensorflow() -> Any:
+    """The loaded library: an attribute per function, without the prefix `TF_`. Takes 0.4 s the first time.
+
+    Raises ServingError when TensorFlow isn't installed or doesn't fit this machine.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # warnings and worse
+    try:
+        folder = tensorflow_folder()
+        # RTLD_LOCAL, the default: with RTLD_GLOBAL a later `import numpy.random` crashes on clashing symbols.
+        libraries = [c.CDLL(str(folder / name)) for name in ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")]
+    except (OSError, ImportError) as error:
+        raise ServingError(Code.FAILED_PRECONDITION, f"TensorFlow can't be loaded: {error}") from error
+    functions = SimpleNamespace()
+    for name, (result, *arguments) in _PROTOTYPES.items():
+        function = next((getattr(library, name) for library in reversed(libraries) if hasattr(library, name)), None)
+        if function is None:
+            raise ServingError(Code.FAILED_PRECONDITION, f"this TensorFlow has no {name}; 2.20 or newer is needed")
+        function.restype, function.argtypes = result, arguments
+        setattr(functions, name.removeprefix("TF_"), function)
+    return functions
+
+
+def _function_without_effect() -> c.c_void_p:
+    """A C function that may stand as a tensor's deallocator where somebody else owns the memory.
+
+    A Python callback would take the interpreter lock once a tensor; `getpid` ignores its arguments and is cheap.
+    """
+    return c.cast(c.CDLL(None).getpid, c.c_void_p)
+
+
+KEEP: Final = _function_without_effect()
+
+
+class Status:
+    """TF_Status: the outcome of a call."""
+
+    def __init__(self) -> None:
+        self.pointer = tensorflow().NewStatus()
+
+    def check(self) -> None:
+        """Raises ServingError with TensorFlow's code and text unless the last call went well."""
+        code = tensorflow().GetCode(self.pointer)
+        if code:
+            raise ServingError(Code(code), tensorflow().Message(self.pointer).decode(errors="replace"))
+
+    def __del__(self) -> None:
+        tensorflow().DeleteStatus(self.pointer)
+
+
+def give_memory_back() -> None:
+    """Freed heap pages go back to the system: glibc keeps them otherwise."""
+    libc = c.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -1,0 +1,250 @@
+"""A SavedModel loaded through the C API, and its runs."""
+
+from __future__ import annotations
+
+import ctypes as c
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+
+from ringserve.errors import Code, ServingError
+from ringserve.signature import Signature, TensorSpec
+from ringserve.tensor import STRING, dtype_of
+from shm.packed import PackedTensor
+from workers.engine import Form, RowFunction, Target
+from workers.tf import strings
+from workers.tf.capi import KEEP, Buffer, Output, Pointer, Status, give_memory_back, tensorflow
+from workers.tf.metagraph import read_signatures
+
+# RunOptions{inter_op_thread_pool: -1}: run in the calling thread. Small models gain 3x, large ones nothing.
+_INLINE: Final = b"\x18" + b"\xff" * 9 + b"\x01"
+
+
+def _inline_options() -> tuple[Any, Any]:
+    raw = c.create_string_buffer(_INLINE, len(_INLINE))
+    return c.pointer(Buffer(c.cast(raw, c.c_void_p), len(_INLINE), None)), raw
+
+
+_INLINE_OPTIONS, _INLINE_MEMORY = _inline_options()
+
+
+class Endpoints:
+    """The graph's tensors behind a signature, as the C API wants them."""
+
+    def __init__(self, session: Session, signature: Signature) -> None:
+        self.feeds = session.outputs(signature.inputs)
+        self.fetches = session.outputs(signature.outputs)
+        self.feed_count = len(signature.inputs)
+        self.fetch_count = len(signature.outputs)
+
+
+class Session:
+    """One version in memory. Implements `workers.engine.LoadedVersion`."""
+
+    def __init__(self, path: str, tags: Sequence[str], config: bytes) -> None:
+        tf = tensorflow()
+        status = Status()
+        self._graph = tf.NewGraph()
+        self.pointer = None
+        metagraph = Buffer()
+        options = tf.NewSessionOptions()
+        try:
+            if config:
+                tf.SetConfig(options, config, len(config), status.pointer)
+                status.check()
+            names = (c.c_char_p * len(tags))(*[tag.encode() for tag in tags])
+            self.pointer = tf.LoadSessionFromSavedModel(
+                options, None, path.encode(), names, len(tags), self._graph, c.byref(metagraph), status.pointer
+            )
+            status.check()
+            view = memoryview((c.c_char * metagraph.length).from_address(metagraph.data)).cast("B")
+            self.signatures: Mapping[str, Signature]
+            self.signatures, self.metadata = read_signatures(view)
+            self._endpoints: dict[str, Endpoints] = {}
+        except BaseException:
+            self.unload()
+            raise
+        finally:
+            tf.DeleteSessionOptions(options)
+            if metagraph.data:  # a copy of the whole graph: 2 MB a load of a ResNet, if it stayed
+                c.CFUNCTYPE(None, c.c_void_p, c.c_size_t)(metagraph.deallocate)(metagraph.data, metagraph.length)
+
+    def outputs(self, specs: Sequence[TensorSpec]) -> Any:
+        """The graph's tensors with these names. Raises ServingError when the graph has no such."""
+        found = (Output * max(len(specs), 1))()
+        for target, spec in zip(found, specs, strict=False):
+            name, _, index = spec.name.partition(":")
+            operation = tensorflow().GraphOperationByName(self._graph, name.encode())
+            if not operation or not (index or "0").isdigit():
+                raise ServingError(
+                    Code.FAILED_PRECONDITION, f"Tensor {spec.name} of input or output {spec.alias} is not in the graph"
+                )
+            target.operation, target.index = operation, int(index or 0)
+        return found
+
+    def endpoints(self, signature: str) -> Endpoints:
+        """Made when first needed: a signature that can't be called (an init op, say) harms nobody."""
+        found = self._endpoints.get(signature)
+        if found is None:
+            found = self._endpoints[signature] = Endpoints(self, self.signatures[signature])
+        return found
+
+    def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Results:
+        return Results(self, self.endpoints(signature), tensors, inline)
+
+    def row_function(self, signature: str, form: Form, inline: bool) -> RowFunction:
+        return SessionRowFunction(self, self.endpoints(signature), form, inline)
+
+    def unload(self) -> None:
+        tf = tensorflow()
+        status = Status()
+        if self.pointer:
+            tf.CloseSession(self.pointer, status.pointer)
+            tf.DeleteSession(self.pointer, status.pointer)
+            self.pointer = None
+        if self._graph:
+            tf.DeleteGraph(self._graph)
+            self._graph = None
+        give_memory_back()
+
+
+class SessionRowFunction:
+    """Runs rows of one form without allocating anything in Python. Implements `workers.engine.RowFunction`."""
+
+    def __init__(self, session: Session, endpoints: Endpoints, form: Form, inline: bool) -> None:
+        self._session = session
+        self._endpoints = endpoints
+        self._options = _INLINE_OPTIONS if inline else None
+        self._status = Status()
+        self._values = (Pointer * max(endpoints.feed_count, 1))()
+        self._answers = (Pointer * max(endpoints.fetch_count, 1))()
+        # For each input: dtype, dims (the first is set for each run), rank, bytes a row.
+        self._inputs = [
+            (dtype, (c.c_int64 * (1 + len(column.shape)))(0, *column.shape), 1 + len(column.shape), column.row_bytes)
+            for dtype, column in form.inputs
+        ]
+        # For each output: rank, the dimensions after the first as (index, size), bytes a row.
+        self._outputs = [
+            (1 + len(column.shape), tuple(enumerate(column.shape, start=1)), column.row_bytes) for _, column in form.outputs
+        ]
+
+    def run(self, rows: int, sources: Sequence[int], targets: Sequence[Target]) -> bool:
+        tf, ends, values, answers = tensorflow(), self._endpoints, self._values, self._answers
+        try:
+            for index, (dtype, dims, rank, row_bytes) in enumerate(self._inputs):
+                dims[0] = rows
+                values[index] = tf.NewTensor(dtype, dims, rank, sources[index], rows * row_bytes, KEEP, None)
+            tf.SessionRun(
+                self._session.pointer, self._options,
+                ends.feeds, values, ends.feed_count,
+                ends.fetches, answers, ends.fetch_count,
+                None, 0, None, self._status.pointer,
+            )  # fmt: skip
+            self._status.check()
+            if not self._fits(rows):
+                return False
+            for index, (_, _, row_bytes) in enumerate(self._outputs):
+                source = tf.TensorData(answers[index])
+                for count, addresses in targets:
+                    c.memmove(addresses[index], source, count * row_bytes)
+                    source += count * row_bytes
+            return True
+        finally:
+            _delete(values)
+            _delete(answers)
+
+    def _fits(self, rows: int) -> bool:
+        tf = tensorflow()
+        for tensor, (rank, inner, _) in zip(self._answers, self._outputs, strict=False):
+            if tf.NumDims(tensor) != rank or tf.Dim(tensor, 0) != rows:
+                return False
+            for index, size in inner:
+                if tf.Dim(tensor, index) != size:
+                    return False
+        return True
+
+
+class Results:
+    """One run of any shape. Implements `workers.engine.Answers`: the run happens on entering."""
+
+    def __init__(self, session: Session, endpoints: Endpoints, tensors: Sequence[PackedTensor], inline: bool) -> None:
+        self._session = session
+        self._endpoints = endpoints
+        self._tensors = tensors
+        self._options = _INLINE_OPTIONS if inline else None
+        self._values = (Pointer * max(endpoints.feed_count, 1))()
+        self._answers = (Pointer * max(endpoints.fetch_count, 1))()
+        self._kept: list[Any] = []  # memory that the inputs lie in
+
+    def __enter__(self) -> list[PackedTensor]:
+        ends, status = self._endpoints, Status()
+        if len(self._tensors) != ends.feed_count:
+            raise ServingError(Code.INVALID_ARGUMENT, f"expected {ends.feed_count} input tensors, got {len(self._tensors)}")
+        try:
+            for index, tensor in enumerate(self._tensors):
+                self._values[index] = self._feed(tensor)
+            tensorflow().SessionRun(
+                self._session.pointer, self._options,
+                ends.feeds, self._values, ends.feed_count,
+                ends.fetches, self._answers, ends.fetch_count,
+                None, 0, None, status.pointer,
+            )  # fmt: skip
+            status.check()
+            return [_fetched(self._answers[index]) for index in range(ends.fetch_count)]
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        _delete(self._values)
+        _delete(self._answers)
+        self._kept.clear()
+
+    def _feed(self, tensor: PackedTensor) -> Any:
+        count = 1
+        for dim in tensor.shape:
+            count *= dim
+        if tensor.dtype == STRING.number:
+            try:
+                array: Any = strings.views(tensor.data, count)
+            except ValueError as error:
+                raise ServingError(Code.INVALID_ARGUMENT, str(error)) from error
+        else:
+            array = np.frombuffer(tensor.data, dtype=np.uint8)
+            storage = dtype_of(tensor.dtype).numpy
+            if not storage or count < 0 or array.nbytes != count * np.dtype(storage).itemsize:
+                raise ServingError(
+                    Code.INVALID_ARGUMENT, f"{array.nbytes} bytes do not make a {dtype_of(tensor.dtype).name} tensor"
+                )
+        self._kept.append(array)
+        self._kept.append(tensor.data)
+        dims = (c.c_int64 * max(len(tensor.shape), 1))(*tensor.shape)
+        address = array.__array_interface__["data"][0]
+        return tensorflow().NewTensor(tensor.dtype, dims, len(tensor.shape), address, array.nbytes, KEEP, None)
+
+
+def _fetched(pointer: Any) -> PackedTensor:
+    """An output tensor as packed bytes: a view of TensorFlow's memory, for strings a copy."""
+    tf = tensorflow()
+    dtype = tf.TensorType(pointer)
+    shape = tuple(tf.Dim(pointer, index) for index in range(tf.NumDims(pointer)))
+    address, nbytes = tf.TensorData(pointer), tf.TensorByteSize(pointer)
+    if dtype == STRING.number:
+        return PackedTensor(dtype, shape, strings.read(address, nbytes // strings.TSTRING_BYTES))
+    if not dtype_of(dtype).numpy:
+        raise ServingError(Code.UNIMPLEMENTED, f"outputs of type {dtype_of(dtype).name} can't be sent")
+    if not nbytes:
+        return PackedTensor(dtype, shape, b"")
+    return PackedTensor(dtype, shape, memoryview((c.c_char * nbytes).from_address(address)).cast("B"))
+
+
+def _delete(tensors: Any) -> None:
+    for index, tensor in enumerate(tensors):
+        if tensor:
+            tensorflow().DeleteTensor(tensor)
+            tensors[index] = None

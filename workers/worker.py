@@ -1,0 +1,201 @@
+"""A worker process: a control thread that does what the supervisor asks, and the loop that serves the lanes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from ringserve.channel import Channel, Message
+from ringserve.errors import Code, ServingError
+from ringserve.servable import ServableId
+from shm.consumer import LaneConsumer
+from shm.doorbell import Doorbell
+from shm.lane import Lane
+from shm.layout import Column, LaneSpec
+from workers.engine import Engine
+from workers.loop import Loop
+from workers.probe import Report
+from workers.queue import Queue
+from workers.queued_lane import QueuedLane
+from workers.runner import Runner
+from workers.versions import Inputs, Versions, lower_priority
+
+_logger = logging.getLogger(__name__)
+
+_POOL_THREADS: Final = 16  # batches that take long, of all queues together
+_BEAT_SECONDS: Final = 1.0
+
+
+class Worker:
+    """Answers the supervisor's messages: load, form, lane, drop_lane, unload, stop."""
+
+    def __init__(self, channel: Channel, doorbell: Doorbell, make_engine: Callable[[], Engine]) -> None:
+        self._channel = channel
+        self._loop = Loop(doorbell)
+        self._make_engine = make_engine
+        self._versions: Versions
+        self._queues: dict[tuple[ServableId, str, Inputs | None], Queue] = {}
+        self._batches = ThreadPoolExecutor(_POOL_THREADS, "batch")
+        self._jobs = ThreadPoolExecutor(1, "load")
+        self._loads = 0
+        self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
+            "load": self._on_load,
+            "form": self._on_form,
+            "lane": self._on_lane,
+            "drop_lane": self._on_drop_lane,
+            "unload": self._on_unload,
+            "stop": self._on_stop,
+        }
+
+    def run(self) -> None:
+        """Until the supervisor says stop."""
+        self._jobs.submit(self._boot)
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        self._loop.run()
+
+    def _boot(self) -> None:
+        try:
+            self._versions = Versions(self._make_engine())
+        except ServingError as error:
+            self._channel.send({"type": "boot_failed", "code": int(error.code), "message": error.message})
+            return
+        self._channel.send({"type": "ready", "pid": os.getpid()})
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                for message, fds in self._channel.receive(_BEAT_SECONDS):
+                    self._handlers[message["type"]](message, fds)
+                self._loop.post(self._loop.beat)
+        except EOFError:
+            os._exit(0)  # the supervisor is gone: nobody is left to answer
+
+    def _job(self, message: Message, work: Callable[[], Message]) -> None:
+        """Do `work` on the job thread and send what it returns, or its error, as the answer to `message`."""
+
+        def run() -> None:
+            try:
+                answer = work()
+            except ServingError as error:
+                answer = {"code": int(error.code), "message": error.message}
+            except Exception as error:
+                _logger.exception("%s failed in a way it never should", message["type"])
+                answer = {"code": int(Code.INTERNAL), "message": f"worker error: {error}"}
+            self._channel.send({"type": "answer", "call": message["call"], **answer})
+
+        self._jobs.submit(run)
+
+    def _on_load(self, message: Message, _: list[int]) -> None:
+        servable = ServableId(*message["servable"])
+
+        def load() -> Message:
+            version = self._versions.load(servable, message["path"])
+            self._loads += 1
+            if self._loads == 1:
+                lower_priority()
+            signatures = [signature.to_wire() for signature in version.signatures.values()]
+            return {"signatures": signatures, "metadata": version.metadata}
+
+        self._job(message, load)
+
+    def _on_form(self, message: Message, _: list[int]) -> None:
+        servable, signature, inputs = _key(message)
+
+        def look() -> Message:
+            return report_to_wire(self._report(servable, signature, inputs))
+
+        self._job(message, look)
+
+    def _report(self, servable: ServableId, signature: str, inputs: Inputs | None) -> Report:
+        if inputs is None:
+            return self._versions.declared(servable, signature)
+        return self._versions.report(servable, signature, inputs)
+
+    def _on_lane(self, message: Message, fds: list[int]) -> None:
+        servable, signature, inputs = _key(message)
+        segment, doorbell = fds
+
+        def attach() -> Message:
+            report = self._report(servable, signature, inputs)
+            form = report.form
+            spec = LaneSpec.for_columns(
+                tuple(column for _, column in form.inputs) if form else (),
+                tuple(column for _, column in form.outputs) if form else (),
+                ring_bytes=message["ring_bytes"],
+            )
+            lane = QueuedLane.make(message["lane"], LaneConsumer(Lane.attach(segment, spec)), Doorbell(doorbell))
+            key = (servable, signature, inputs)
+            self._loop.post(lambda: self._add_lane(key, report, lane))
+            return {}
+
+        self._job(message, attach)
+
+    def _add_lane(self, key: tuple[ServableId, str, Inputs | None], report: Report, lane: QueuedLane) -> None:
+        """In the loop's thread."""
+        queue = self._queues.get(key)
+        if queue is None:
+            runner = Runner(self._versions.get(key[0]), key[1], report)
+            most = 2 if report.batched else max(2, os.cpu_count() or 1)
+            queue = Queue(key[1], report, runner, self._batches, most, self._loop.post)
+            self._queues[key] = queue
+            self._loop.queues.append(queue)
+        queue.lanes.append(lane)
+
+    def _on_drop_lane(self, message: Message, _: list[int]) -> None:
+        self._loop.post(lambda: self._drop_lane(message["lane"]))
+
+    def _drop_lane(self, number: int) -> None:
+        """In the loop's thread."""
+        for queue in self._loop.queues:
+            for lane in queue.lanes:
+                if lane.number == number:
+                    queue.lanes.remove(lane)
+                    lane.drop()
+                    return
+
+    def _on_unload(self, message: Message, _: list[int]) -> None:
+        servable = ServableId(*message["servable"])
+        self._loop.post(lambda: self._unload_when_idle(message, servable))
+
+    def _unload_when_idle(self, message: Message, servable: ServableId) -> None:
+        """In the loop's thread: take away one queue after the other, each once nothing of it runs."""
+        key = next((key for key in self._queues if key[0] == servable), None)
+        if key is not None:
+            queue = self._queues.pop(key)
+            self._loop.queues.remove(queue)
+            queue.when_idle(lambda: self._unload_when_idle(message, servable))
+            return
+
+        def unload() -> Message:
+            self._versions.unload(servable)
+            return {}
+
+        self._job(message, unload)
+
+    def _on_stop(self, _: Message, __: list[int]) -> None:
+        def stop() -> None:
+            self._loop.stopping = True
+
+        self._loop.post(stop)
+
+
+def _key(message: Message) -> tuple[ServableId, str, Inputs | None]:
+    wire = message["inputs"]
+    inputs = None if wire is None else inputs_from_wire(wire)
+    return ServableId(*message["servable"]), message["signature"], inputs
+
+
+def inputs_from_wire(wire: Any) -> Inputs:
+    return tuple((number, Column(dtype, tuple(shape))) for number, dtype, shape in wire)
+
+
+def report_to_wire(report: Report) -> Message:
+    form = report.form
+    columns = None
+    if form:
+        columns = [[[n, c.dtype, list(c.shape)] for n, c in group] for group in (form.inputs, form.outputs)]
+    return {"columns": columns, "batched": report.batched, "reason": report.reason, "most_rows": report.most_rows}
