@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
+import json
 import os
 import signal
-import socket
 
 import setproctitle
+
+from ringserve.options import ServerOptions
 
 _PR_SET_PDEATHSIG = 1
 
@@ -15,9 +18,9 @@ _PR_SET_PDEATHSIG = 1
 def become(title: str) -> None:
     """Be called `ringserve: <title>`, leave signals to the supervisor, and never outlive it.
 
-    A Ctrl-C or a service manager's SIGTERM reaches the whole group at once; a child that went on its own would drop requests
-    that the supervisor still wants answered. The control channel's end tells a child that the supervisor is gone; the kernel's
-    death signal is for a child too busy to read it.
+    A Ctrl-C or a service manager's SIGTERM reaches the whole group at once; a child that went on its own would drop
+    requests that the supervisor still wants answered. The control channel's end tells a child that the supervisor is
+    gone; the kernel's death signal is for a child too busy to read it.
     """
     setproctitle.setproctitle(f"ringserve: {title}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -28,8 +31,17 @@ def become(title: str) -> None:
         os._exit(1)
 
 
-def control_socket(fd: int) -> socket.socket:
-    """The control channel's socket that the supervisor left open as `fd`."""
-    sock = socket.socket(fileno=fd)
-    sock.set_inheritable(False)
-    return sock
+def parse_child_arguments(parser: argparse.ArgumentParser, *descriptors: str) -> argparse.Namespace:
+    """The command line that the supervisor wrote: `options`, and the inherited file descriptors by name."""
+    parser.add_argument("--options", type=_options, required=True)
+    names = ("control", "doorbell", *descriptors)
+    for name in names:
+        parser.add_argument(f"--{name}-fd", type=int, required=True)
+    arguments = parser.parse_args()
+    for name in names:
+        os.set_inheritable(getattr(arguments, f"{name}_fd"), False)
+    return arguments
+
+
+def _options(text: str) -> ServerOptions:
+    return ServerOptions(**json.loads(text))

@@ -56,18 +56,16 @@ class LaneConsumer:
         lane.claim(layout.WORD_WORKER_PID)
 
     def _recover_answers(self) -> None:
-        """Answers that a worker before wrote and the front end has not read yet keep their room."""
-        found = []
+        """Answers that a worker before wrote and the front end has not read yet keep their room.
+
+        The front end goes on meanwhile. A slot that it gives back and writes anew while it is read here may yield nonsense,
+        which does no harm: its number is released by then, so it is dropped before the next look for room.
+        """
         for number in range(max(self._released(), self.completed - self._slots), self.completed):
             base = number % self._slots * _WORDS
             if self._descriptor_words[base + 6] >> 32 & layout.ANSWER_PACKED:
                 start = self._descriptor_words[base + 7]
-                length = packed.message_length(self.lane.answers[start : start + layout.ALIGNMENT])
-                found.append((number, start, start + length))
-        # The front end goes on meanwhile: a slot it has released may have been written anew while it was read here.
-        released = self._released()
-        for number, start, end in found:
-            if number >= released:
+                end = start + packed.message_length(self.lane.answers[start : start + layout.ALIGNMENT])
                 self._answers.take(start, end)
                 self._answers_held.append((number, end))
 
@@ -190,9 +188,12 @@ class LaneConsumer:
         held = self._answers_held
         while held and held[0][0] < released:
             self._answers.free(held.popleft()[1])
-        if not held and (used := self._answers.trimmed()) is not None:
-            offset = self.lane.spec.answers_offset
-            self.lane.segment.give_back(offset + used[0], offset + used[1])
 
     def beat(self, now: int) -> None:
+        """This worker is alive; once a second or so. Memory that only large answers needed goes back with it."""
         self._words[layout.WORKER_HEARTBEAT] = now
+        with self._answering:
+            self._reclaim()
+            if (used := self._answers.trimmed()) is not None:
+                offset = self.lane.spec.answers_offset
+                self.lane.segment.give_back(offset + used[0], offset + used[1])

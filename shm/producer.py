@@ -19,6 +19,8 @@ _WORDS = layout.DESCRIPTOR_WORDS
 
 _COUNT: Array = np.arange(1 << 16, dtype="<u8")
 
+_TRIM_NS = 1_000_000_000
+
 FULL = -1
 
 
@@ -42,6 +44,7 @@ class LaneProducer:
         # What the requests in the lane hold, oldest first: (number after the last one, end of rows, end of bytes);
         # -1 where they hold none. A call of `submit_each` makes one entry.
         self._held: deque[tuple[int, int, int]] = deque()
+        self._trimmed = 0  # when, in ns of CLOCK_MONOTONIC
         lane.claim(layout.WORD_FRONTEND_PID)
 
     @property
@@ -169,11 +172,12 @@ class LaneProducer:
         if not ORDERED:
             fence()  # the answers were read before the worker may write over them
         self._words[layout.RELEASED] = until
-        if not held:
-            self._trim()
 
     def _trim(self) -> None:
-        """Memory that only large requests needed goes back to the system."""
+        """Memory that only large requests needed goes back to the system.
+
+        Not with every release: to get 36 MB of pages again for the next request costs eight times what writing it does.
+        """
         spec, segment = self.lane.spec, self.lane.segment
         if (bytes_used := self._bytes.trimmed()) is not None:
             segment.give_back(spec.requests_offset + bytes_used[0], spec.requests_offset + bytes_used[1])
@@ -182,4 +186,8 @@ class LaneProducer:
                 segment.give_back(offset + rows_used[0] * column.row_bytes, offset + rows_used[1] * column.row_bytes)
 
     def beat(self, now: int) -> None:
+        """This front end is alive. Memory out of use goes back with it, once a second at most."""
         self._words[layout.FRONTEND_HEARTBEAT] = now
+        if now - self._trimmed >= _TRIM_NS:
+            self._trimmed = now
+            self._trim()

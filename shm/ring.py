@@ -90,8 +90,9 @@ class Ring:
         return lowest
 
     def trimmed(self) -> tuple[int, int] | None:
-        """Units beyond the soft limit that were used and are free again, once; None when there are none."""
-        if self.high > self.soft and self.empty:
-            high, self.high = self.high, 0
-            return self.soft, high
-        return None
+        """Units beyond the soft limit and all that is taken, but used before, once; None when there are none."""
+        top = max(self.soft, self.head, *(end for _, end in self._older))
+        if self.high <= top:
+            return None
+        high, self.high = self.high, top
+        return top, high

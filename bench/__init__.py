@@ -1,0 +1,1 @@
+"""The benchmark: named topologies, each beside its floor in the same run."""

@@ -1,0 +1,34 @@
+"""Entry of a front-end process: `python -m frontend rest --index 0 …`, started by the supervisor only."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+
+import uvloop
+
+from frontend.front_end import FrontEnd
+from frontend.rest.server import serve
+from ringserve import log
+from ringserve.child import become, parse_child_arguments
+from shm.doorbell import Doorbell
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("frontend")
+    parser.add_argument("protocol", choices=["rest"])
+    parser.add_argument("--index", type=int, required=True)
+    arguments = parse_child_arguments(parser, "listener")
+    title = f"frontend {arguments.protocol} {arguments.index}"
+    become(title)
+    log.set_up(title, arguments.options.log_level)
+    uvloop.run(_run(arguments))
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    front_end = FrontEnd(socket.socket(fileno=arguments.control_fd), Doorbell(arguments.doorbell_fd))
+    await serve(front_end, socket.socket(fileno=arguments.listener_fd), arguments.options)
+
+
+if __name__ == "__main__":
+    main()

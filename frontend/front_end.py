@@ -1,0 +1,172 @@
+"""A front-end process: what the supervisor tells it, the doorbells, and the one way of a request that all protocols use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from frontend.catalog import Catalog, Version, VersionStatus
+from frontend.endpoint import Endpoint
+from frontend.open_lane import OpenLane, Pending
+from frontend.tensors import Tensor
+from ringserve.channel import AsyncChannel, Message
+from ringserve.errors import Code, ServingError
+from ringserve.servable import ServableId, State
+from shm.doorbell import Doorbell
+from shm.lane import Lane
+from shm.layout import Column, LaneSpec
+from shm.producer import LaneProducer
+
+_logger = logging.getLogger(__name__)
+
+_EXPIRE_SECONDS: Final = 0.1  # how often deadlines are looked at
+
+
+class FrontEnd:
+    """Joins a protocol to the lanes. `run` is submit and await; decode and encode are the protocol's."""
+
+    def __init__(self, control: socket.socket, doorbell: Doorbell) -> None:
+        self.catalog = Catalog()
+        self.opened = asyncio.Event()  # connections may be accepted
+        self.stopping = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._doorbell = doorbell
+        self._lanes: list[OpenLane] = []
+        self._workers: dict[str, Doorbell] = {}
+        self._to_ring: set[str] = set()
+        self._retiring: dict[int, Version] = {}  # by call
+        self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
+        self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
+            "servable": self._on_servable,
+            "status": self._on_status,
+            "lane": self._on_lane,
+            "lane_refused": self._on_lane_refused,
+            "retire": self._on_retire,
+            "open": lambda _, __: self.opened.set(),
+            "stop": lambda _, __: self.stopping.set(),
+        }
+        self._loop.add_reader(doorbell.fd, self._collect)
+        self._loop.call_later(_EXPIRE_SECONDS, self._expire)
+
+    async def run(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: float) -> Pending:
+        """Submit a request and wait until it is completed; `timeout` in seconds, 0: none.
+
+        Read its answer with `endpoint.answer`, then call `done` on what is returned. Raises ServingError.
+        """
+        if not endpoint.base:
+            await endpoint.open()
+        deadline = time.monotonic_ns() + int(timeout * 1e9) if timeout > 0 else 0
+        pending = endpoint.submit(inputs, deadline)
+        self._ring_soon(pending.lane.worker)
+        try:
+            await pending.future
+        except BaseException:
+            pending.done()
+            raise
+        return pending
+
+    def _ring_soon(self, worker: str) -> None:
+        """Ring a worker's doorbell once for all requests of this turn of the loop."""
+        if not self._to_ring:
+            self._loop.call_soon(self._ring)
+        self._to_ring.add(worker)
+
+    def _ring(self) -> None:
+        for worker in self._to_ring:
+            self._workers[worker].ring()
+        self._to_ring.clear()
+
+    def _collect(self) -> None:
+        """The doorbell: workers have completed requests."""
+        self._doorbell.clear()
+        for lane in self._lanes:
+            lane.collect()
+        if self._retiring:
+            self._loop.call_soon(self._finish_retiring)
+
+    def _expire(self) -> None:
+        now = time.monotonic_ns()
+        for lane in self._lanes:
+            lane.expire(now)
+            lane.producer.beat(now)
+        if self._retiring:
+            self._finish_retiring()
+        self._loop.call_later(_EXPIRE_SECONDS, self._expire)
+
+    def _on_message(self, message: Message, fds: list[int]) -> None:
+        self._handlers[message["type"]](message, fds)
+
+    @staticmethod
+    def _on_supervisor_gone() -> None:
+        """Nobody is left to answer for this process."""
+        os._exit(0)
+
+    def _on_servable(self, message: Message, _: list[int]) -> None:
+        self.catalog.add(Version(ServableId(*message["servable"]), message, self._channel.send))
+
+    def _on_status(self, message: Message, _: list[int]) -> None:
+        versions = [
+            VersionStatus(version, State(state), Code(code), text) for version, state, code, text in message["versions"]
+        ]
+        self.catalog.set_status(message["model"], versions)
+
+    def _on_lane(self, message: Message, fds: list[int]) -> None:
+        segment, doorbell = fds
+        worker = message["worker"]
+        if worker in self._workers:
+            os.close(doorbell)
+        else:
+            self._workers[worker] = Doorbell(doorbell)
+        version = self.catalog.find(ServableId(*message["servable"]))
+        if version is None:  # retired meanwhile
+            os.close(segment)
+            return
+        columns = message["columns"]
+        inputs, outputs = (_columns(columns[0]), _columns(columns[1])) if columns else ((), ())
+        spec = LaneSpec.for_columns(inputs, outputs, ring_bytes=message["ring_bytes"])
+        lane = OpenLane(message["lane"], worker, LaneProducer(Lane.attach(segment, spec)))
+        self._lanes.append(lane)
+        form = tuple((dtype, tuple(shape)) for dtype, _, shape in columns[0]) if columns else None
+        version.endpoint(message["signature"]).add(lane, message["inputs"], form)
+
+    def _on_lane_refused(self, message: Message, _: list[int]) -> None:
+        version = self.catalog.find(ServableId(*message["servable"]))
+        if version is not None and message["inputs"] is None:
+            version.endpoint(message["signature"]).refuse(ServingError(Code(message["code"]), message["message"]))
+
+    def _on_retire(self, message: Message, _: list[int]) -> None:
+        version = self.catalog.retire(ServableId(*message["servable"]))
+        if version is None:
+            self._channel.send({"type": "answer", "call": message["call"]})
+            return
+        name, number = version.id
+        gone = ServingError(Code.NOT_FOUND, f"Servable not found for request: Specific({name}, {number})")
+        for endpoint in version.endpoints:
+            endpoint.refuse(gone)
+        self._retiring[message["call"]] = version
+        self._finish_retiring()
+
+    def _finish_retiring(self) -> None:
+        """Of versions that nobody can find any more: once their requests are answered, let go of their lanes."""
+        for call, version in list(self._retiring.items()):
+            lanes = [lane for endpoint in version.endpoints for lane in endpoint.lanes]
+            if all(lane.idle for lane in lanes):
+                del self._retiring[call]
+                self._lanes = [lane for lane in self._lanes if lane not in lanes]
+                for lane in lanes:
+                    lane.producer.lane.close()
+                self._channel.send({"type": "answer", "call": call})
+
+    @property
+    def idle(self) -> bool:
+        """No request is in a lane."""
+        return all(lane.idle for lane in self._lanes)
+
+
+def _columns(wire: Any) -> tuple[Column, ...]:
+    return tuple(Column(dtype, tuple(shape)) for _, dtype, shape in wire)

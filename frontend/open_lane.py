@@ -1,0 +1,103 @@
+"""A lane as the front end uses it: requests in, answers out, slots given back in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from frontend.tensors import Array
+from ringserve.errors import Code, ServingError
+from shm.packed import PackedTensor
+from shm.producer import FULL, LaneProducer
+
+_TIMED_OUT: Final = "Timed out waiting for notification"  # TensorFlow's text
+
+
+class Pending:
+    """A request in a lane. Await `future` for its completion, then read its answer, then `done` it, whatever happened."""
+
+    __slots__ = ("deadline", "future", "given_up", "lane", "number", "released", "rows")
+
+    def __init__(self, lane: OpenLane, number: int, rows: int, deadline: int, future: asyncio.Future[None]) -> None:
+        self.lane = lane
+        self.number = number
+        self.rows = rows
+        self.deadline = deadline
+        self.future = future
+        self.given_up = False
+        self.released = False
+
+    def done(self) -> None:
+        """The answer has been read, or nobody waits for it any more: its slot may be used again."""
+        if self.number < self.lane.collected:
+            self.lane.release(self)
+        else:
+            self.given_up = True
+            self.lane.producer.abandon(self.number)
+
+
+class OpenLane:
+    """All on the event loop. `outstanding_rows` is the measure of how busy the worker behind it is."""
+
+    __slots__ = ("_unreleased", "_waiting", "collected", "number", "outstanding_rows", "producer", "worker")
+
+    def __init__(self, number: int, worker: str, producer: LaneProducer) -> None:
+        self.number = number
+        self.worker = worker
+        self.producer = producer
+        self.outstanding_rows = 0
+        self.collected = 0  # requests whose completion was told to those who wait
+        self._waiting: deque[Pending] = deque()  # submitted, not collected
+        self._unreleased: deque[Pending] = deque()
+
+    def submit_rows(self, columns: Sequence[Array], rows: int, now: int, deadline: int) -> Pending | None:
+        """None when the lane is full."""
+        number = self.producer.submit_rows(self.producer.submitted, rows, columns, now, deadline)
+        return None if number == FULL else self._pend(number, rows, deadline)
+
+    def submit_packed(self, tensors: Sequence[PackedTensor], rows: int, now: int, deadline: int) -> Pending | None:
+        """None when the lane is full."""
+        number = self.producer.submit_packed(self.producer.submitted, rows, tensors, now, deadline)
+        return None if number == FULL else self._pend(number, rows, deadline)
+
+    def _pend(self, number: int, rows: int, deadline: int) -> Pending:
+        pending = Pending(self, number, rows, deadline, asyncio.get_running_loop().create_future())
+        self._waiting.append(pending)
+        self._unreleased.append(pending)
+        self.outstanding_rows += rows
+        return pending
+
+    def collect(self) -> None:
+        """Tell those whose requests are completed."""
+        completed = self.producer.completed
+        waiting = self._waiting
+        while self.collected < completed and waiting:
+            pending = waiting.popleft()
+            self.collected = pending.number + 1
+            self.outstanding_rows -= pending.rows
+            if pending.given_up:
+                self.release(pending)
+            elif not pending.future.done():
+                pending.future.set_result(None)
+
+    def expire(self, now: int) -> None:
+        """Tell those whose deadline has passed."""
+        for pending in self._waiting:
+            if 0 < pending.deadline <= now and not pending.future.done():
+                pending.future.set_exception(ServingError(Code.DEADLINE_EXCEEDED, _TIMED_OUT))
+
+    def release(self, pending: Pending) -> None:
+        """Give back the slot, and with it those after it that were read earlier."""
+        pending.released = True
+        unreleased = self._unreleased
+        until = -1
+        while unreleased and unreleased[0].released:
+            until = unreleased.popleft().number
+        if until >= 0:
+            self.producer.release(until + 1)
+
+    @property
+    def idle(self) -> bool:
+        return not self._unreleased

@@ -1,0 +1,96 @@
+"""A REST request, from its line and body to its answer."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from frontend.catalog import ModelSpec
+from frontend.front_end import FrontEnd
+from frontend.rest.predict_answer import encode_answer
+from frontend.rest.predict_body import PredictBody
+from frontend.rest.replies import error_reply, page, reply
+from frontend.rest.status import metadata_body, status_body
+from frontend.rest.target import Target, VersionError, is_ours, parse_target
+from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions
+
+_logger = logging.getLogger(__name__)
+
+_METHODS: Final = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
+
+
+class Handler:
+    """Every answer to a `/v1/` path is JSON, errors too; nothing that a client sends gets an exception's page."""
+
+    def __init__(self, front_end: FrontEnd, options: ServerOptions) -> None:
+        self._front_end = front_end
+        self._timeout = options.rest_api_timeout_in_ms / 1000
+        self._most_bytes = options.max_request_bytes
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The entry: errors become answers."""
+        try:
+            return await self._dispatch(request)
+        except VersionError:
+            return web.Response(status=400, content_type="application/json")
+        except ServingError as error:
+            return error_reply(error)
+        except web.HTTPRequestEntityTooLarge:
+            text = f"The request's body is larger than {self._most_bytes} bytes, the limit set by --max_request_bytes"
+            return error_reply(ServingError(Code.RESOURCE_EXHAUSTED, text), 413)
+        except Exception:
+            _logger.exception("a request failed in a way it never should: %s %s", request.method, request.path_qs)
+            return error_reply(ServingError(Code.INTERNAL, "The server failed on this request; its log says how"))
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.Response:
+        path = request.message.path  # as it was sent: upstream's expressions match it with its query
+        if request.method not in _METHODS:
+            return page(HTTPStatus.NOT_IMPLEMENTED)
+        if not is_ours(path):
+            return page(HTTPStatus.NOT_FOUND)
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        target = parse_target(request.method, path)
+        if target.what == "predict":
+            return await self._predict(target.spec, await self._body(request))
+        return self._look_up(target)
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        if (request.content_length or 0) > self._most_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._most_bytes, request.content_length or 0)
+        return await request.read()
+
+    async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
+        """decode → resolve → submit → await → encode."""
+        call = PredictBody(body)
+        signature_name = call.signature_name
+        version = self._front_end.catalog.resolve(spec)
+        try:
+            endpoint = version.endpoint(signature_name)
+        except KeyError:
+            text = f'Serving signature name: "{signature_name}" not found in signature def'
+            raise ServingError(Code.INVALID_ARGUMENT, text) from None
+        tensors, rows = call.tensors(endpoint.signature)
+        pending = await self._front_end.run(endpoint, tensors, self._timeout)
+        try:
+            return reply(encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
+        finally:
+            pending.done()
+
+    def _look_up(self, target: Target) -> web.Response:
+        catalog = self._front_end.catalog
+        if target.what == "status":
+            return reply(status_body(catalog.status(target.spec.name, target.spec.version)))
+        if target.what == "metadata":
+            return reply(metadata_body(catalog.resolve(target.spec)))
+        raise ServingError(Code.UNIMPLEMENTED, f"This version does not serve :{target.what} over REST; use :predict")
+
+
+def _preflight(request: web.BaseRequest) -> web.Response:
+    """OPTIONS: 200 for a browser's preflight, 400 for anything else, as upstream."""
+    origin = request.headers.get("Origin", "")
+    return web.Response(status=200 if "http://" in origin or "https://" in origin else 400)

@@ -1,0 +1,131 @@
+"""Nested lists of numbers to arrays, the fast ways. None means: this needs the slow way, which also knows every error."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import simdjson
+
+from frontend.rest.json_values import FLOATS, INTEGERS, text_bytes
+from frontend.tensors import Tensor
+from ringserve.tensor import STRING, DType
+
+_NUMBERS: Final = frozenset((int, float))
+_INTS: Final = frozenset((int,))
+_BOOLS: Final = frozenset((bool,))
+_TEXTS: Final = frozenset((str,))
+
+
+def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
+    """The tensor of a non-empty nested list of one shape, None where its elements are not all plainly of this dtype."""
+    shape = [len(value)]
+    flat = value
+    while flat and type(flat[0]) is list:
+        size = len(flat[0])
+        if not size or set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
+            return None
+        shape.append(size)
+        flat = list(chain.from_iterable(flat))
+    return _tensor(flat, tuple(shape), dtype)
+
+
+def _tensor(flat: list[Any], shape: tuple[int, ...], dtype: DType) -> Tensor | None:
+    if not flat:
+        return None
+    kinds = set(map(type, flat))
+    try:
+        if dtype.name in FLOATS:
+            if kinds <= _NUMBERS:
+                return Tensor(dtype, shape, np.array(flat, dtype=dtype.numpy).reshape(shape))
+        elif dtype is STRING:
+            if kinds == _TEXTS:
+                return Tensor(dtype, shape, list(map(text_bytes, flat)))
+        elif dtype.name == "bool":
+            if kinds == _BOOLS:
+                return Tensor(dtype, shape, np.array(flat, dtype=dtype.numpy).reshape(shape))
+        elif dtype.name in INTEGERS and kinds == _INTS:
+            checked = np.array(flat, dtype="<i4" if np.dtype(dtype.numpy).itemsize < 4 else dtype.numpy)
+            return Tensor(dtype, shape, checked.astype(dtype.numpy, copy=False).reshape(shape))
+    except OverflowError:
+        pass
+    return None
+
+
+class NumberBody(NamedTuple):
+    """A whole predict body that is one array of numbers: parsed without a Python object a number."""
+
+    key: str  # "instances" or "inputs"
+    signature: str
+    shape: tuple[int, ...]
+    text: bytes  # of the array
+
+    def tensor(self, dtype: DType) -> Tensor | None:
+        """None where the numbers are not all of this dtype."""
+        if dtype.name in FLOATS:
+            kind, storage = "d", "<f8"
+        elif dtype.name in ("int32", "int64"):
+            kind, storage = "i", "<i8"
+        else:
+            return None
+        try:
+            # A parser of its own: one that is used again would refuse while an earlier document's buffer lives.
+            array: Any = simdjson.Parser().parse(self.text)
+            numbers = np.frombuffer(array.as_buffer(of_type=kind), dtype=storage)
+        except (ValueError, TypeError):
+            return None
+        if dtype.name == "int32" and numbers.size and (numbers.min() < -(1 << 31) or numbers.max() >= 1 << 31):
+            return None
+        if numbers.size != np.prod(self.shape, dtype=np.int64):
+            return None
+        return Tensor(dtype, self.shape, numbers.astype(dtype.numpy, copy=False).reshape(self.shape))
+
+
+_SIGNATURE: Final = rb'"signature_name"\s*:\s*"([A-Za-z0-9_./:-]*)"\s*'
+_BEFORE: Final = re.compile(rb"\s*\{\s*(?:" + _SIGNATURE + rb',\s*)?"(instances|inputs)"\s*:\s*(?=\[)')
+_AFTER: Final = re.compile(rb"\s*(?:,\s*" + _SIGNATURE + rb")?\}\s*")
+_NUMERIC: Final = b"0123456789+-.eE \t\r\n"
+_MOST_LEVELS: Final = 32
+SMALLEST_NUMBER_BODY: Final = 1024  # below, the ordinary way is as fast
+
+
+def number_body(body: bytes) -> NumberBody | None:
+    """The body as one array of numbers, if it is `{"instances" or "inputs": [numbers…]}` with all lists of a level alike."""
+    before = _BEFORE.match(body)
+    end = body.rfind(b"]") + 1
+    if before is None or not end:
+        return None
+    after = _AFTER.fullmatch(body, end)
+    if after is None or (before[1] is not None and after[1] is not None):
+        return None
+    text = body[before.end() : end]
+    # With the numbers' characters taken out, brackets and commas are left: for lists that are all alike, one known text.
+    structure = text.translate(None, _NUMERIC)
+    shape = _shape(structure)
+    if shape is None or structure != _skeleton(shape):
+        return None
+    return NumberBody(before[2].decode(), (before[1] or after[1] or b"").decode(), shape, text)
+
+
+def _shape(structure: bytes) -> tuple[int, ...] | None:
+    """The shape that the first list of every level says; None where there is none."""
+    depth = len(structure) - len(structure.lstrip(b"["))
+    shape = []
+    length = 0  # of one element's structure
+    for level in range(1, depth + 1):  # from the innermost list outwards
+        close = structure.find(b"]" * level)
+        if close < 0 or depth > _MOST_LEVELS:
+            return None
+        inside = close + level - 1 - (depth - level) - 1
+        shape.append((inside + 1) // (length + 1))
+        length = inside + 2
+    return tuple(reversed(shape)) or None
+
+
+def _skeleton(shape: tuple[int, ...]) -> bytes:
+    text = b"[" + b"," * (shape[-1] - 1) + b"]"
+    for size in reversed(shape[:-1]):
+        text = b"[" + (text + b",") * (size - 1) + text + b"]"
+    return text

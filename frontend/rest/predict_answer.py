@@ -1,0 +1,118 @@
+"""The outputs of a predict request to JSON, in the format of the request."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from frontend.tensors import Array, Tensor
+from ringserve.errors import Code, ServingError
+from ringserve.signature import TensorSpec
+
+_NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
+_FLOATS: Final = ("float", "double")
+_PLAIN: Final = frozenset((*_FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool"))
+
+
+def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: bool) -> bytes:
+    """The body of the answer; `rows`: in row format. Raises ServingError with upstream's texts.
+
+    Arrays may be views of a lane: they are written straight from there.
+    """
+    if not tensors:
+        raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
+    if rows:
+        _check_rows(specs, tensors)
+    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
+    finite = all(map(_finite, tensors))
+    if len(values) == 1:
+        content: Any = values[0]
+    elif rows:
+        aliases = [spec.alias for spec in specs]
+        content = [dict(zip(aliases, row, strict=True)) for row in zip(*map(_by_row, values), strict=True)]
+    else:
+        content = {spec.alias: value for spec, value in zip(specs, values, strict=True)}
+    document = {"predictions" if rows else "outputs": content}
+    if finite:
+        return orjson.dumps(document, option=_NUMPY)
+    return json.dumps(document, default=_listed).encode()  # NaN and Infinity as bare words, as upstream writes them
+
+
+def _check_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor]) -> None:
+    batch = None
+    for spec, tensor in zip(specs, tensors, strict=True):
+        if not tensor.shape:
+            raise ServingError(Code.INVALID_ARGUMENT, f"Tensor name: {spec.alias} has no shape information ")
+        if batch is not None and tensor.shape[0] != batch:
+            text = f"Tensor name: {spec.alias} has inconsistent batch size: {tensor.shape[0]} expecting: {batch}"
+            raise ServingError(Code.INVALID_ARGUMENT, text)
+        batch = tensor.shape[0]
+
+
+def _value(spec: TensorSpec, tensor: Tensor) -> Any:
+    """What the JSON writer can write: an array, or nested lists of texts."""
+    if isinstance(tensor.data, list):
+        return _nested(_texts(spec.alias, tensor.data), tensor.shape)
+    if tensor.dtype.name not in _PLAIN:
+        text = f"Failed to write JSON value for tensor type: {tensor.dtype.name}"
+        raise ServingError(Code.INVALID_ARGUMENT, text)
+    if not tensor.shape:
+        return tensor.data.item() if tensor.dtype.name != "float" else _shortest(tensor.data)
+    return np.ascontiguousarray(tensor.data)
+
+
+def _texts(alias: str, elements: Sequence[bytes]) -> list[Any]:
+    if alias.endswith("_bytes"):
+        return [{"b64": base64.b64encode(element).decode()} for element in elements]
+    return [element.decode("utf-8", "replace") for element in elements]
+
+
+def _nested(flat: list[Any], shape: tuple[int, ...]) -> Any:
+    if not shape:
+        return flat[0]
+    for size in reversed(shape[1:]):
+        if not size:
+            return np.empty(shape).tolist()
+        flat = [flat[at : at + size] for at in range(0, len(flat), size)]
+    return flat
+
+
+def _by_row(value: Any) -> list[Any]:
+    """One entry a row: for numbers whole rows stay arrays, single ones become Python's."""
+    if isinstance(value, np.ndarray):
+        return list(value) if value.ndim > 1 else _scalars(value)
+    return list(value)
+
+
+def _scalars(array: Array) -> list[Any]:
+    return (
+        orjson.loads(orjson.dumps(array, option=_NUMPY))
+        if array.dtype.kind == "f" and _all_finite(array)
+        else array.tolist()
+    )  # type: ignore[no-any-return]
+
+
+def _finite(tensor: Tensor) -> bool:
+    return isinstance(tensor.data, list) or tensor.dtype.name not in _FLOATS or _all_finite(tensor.data)
+
+
+def _all_finite(array: Array) -> bool:
+    # A sum that is finite has finite terms, and is several times cheaper than looking at each; overflow costs a look.
+    return bool(np.isfinite(array.sum(dtype=np.float64))) or bool(np.isfinite(array).all())
+
+
+def _shortest(array: Array) -> float:
+    """A float32 as the double whose text is shortest: 0.1, not 0.10000000149011612."""
+    return float(str(array[()]))
+
+
+def _listed(array: Array) -> Any:
+    if array.dtype == np.float32:
+        flat = [float(str(number)) for number in array.reshape(-1)]
+        return _nested(flat, array.shape)
+    return array.tolist()

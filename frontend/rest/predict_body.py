@@ -1,0 +1,178 @@
+"""The body of a predict request to the tensors of its signature, in upstream's row and columnar formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from frontend.rest.json_arrays import SMALLEST_NUMBER_BODY, number_body, tensor_from_lists
+from frontend.rest.json_document import dump, parse_document
+from frontend.rest.json_values import is_b64, tensor_from_value, tensor_of
+from frontend.tensors import Tensor
+from ringserve.errors import Code, ServingError
+from ringserve.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+
+
+class PredictBody:
+    """A parsed body. Its tensors wait for the signature, whose dtypes decide what the numbers are."""
+
+    def __init__(self, body: bytes) -> None:
+        """Raises ServingError for what is no JSON object."""
+        self._body = body
+        self._numbers = number_body(body) if len(body) >= SMALLEST_NUMBER_BODY else None
+        self._document = parse_document(body) if self._numbers is None else None
+
+    @property
+    def signature_name(self) -> str:
+        """Raises ServingError when the key is there and no string."""
+        if self._numbers is not None:
+            return self._numbers.signature or DEFAULT_SIGNATURE
+        assert self._document is not None
+        name = self._document.get("signature_name", "")
+        if not isinstance(name, str):
+            text = "not formatted correctly. 'signature_name' key must be a string value."
+            raise ServingError(Code.INVALID_ARGUMENT, f"JSON Value: {dump(self._document)} {text}")
+        return name or DEFAULT_SIGNATURE
+
+    def tensors(self, signature: Signature) -> Inputs:
+        """The inputs in the signature's order. Raises ServingError with upstream's texts."""
+        if self._numbers is not None and len(signature.inputs) == 1:
+            spec = signature.inputs[0]
+            tensor = self._numbers.tensor(spec.dtype)
+            if tensor is not None:
+                return Inputs([tensor], self._numbers.key == "instances")
+        if self._document is None:
+            self._document = parse_document(self._body)
+        return inputs_from_document(self._document, signature)
+
+
+class Inputs(NamedTuple):
+    """The tensors in the signature's order, and whether the request was in row format: the answer is in the same."""
+
+    tensors: list[Tensor]
+    rows: bool
+
+
+def inputs_from_document(document: dict[str, Any], signature: Signature) -> Inputs:
+    """Raises ServingError with upstream's texts."""
+    if not signature.inputs:
+        name = "DEFAULT" if signature.name == DEFAULT_SIGNATURE else signature.name
+        raise ServingError(Code.INVALID_ARGUMENT, f"Failed to get input map for signature: {name}")
+    if "instances" in document:
+        if "inputs" in document:
+            text = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+            raise ServingError(Code.INVALID_ARGUMENT, f"JSON Value: {dump(document)} {text}")
+        return Inputs(_rows(document, document["instances"], signature.inputs), True)
+    if "inputs" in document:
+        return Inputs(_columns(document["inputs"], signature.inputs), False)
+    raise ServingError(Code.INVALID_ARGUMENT, "Missing 'inputs' or 'instances' key")
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and not is_b64(value)
+
+
+def _columns(value: Any, specs: tuple[TensorSpec, ...]) -> list[Tensor]:
+    if not _is_named(value):
+        if len(specs) > 1:
+            text = "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+            raise ServingError(Code.INVALID_ARGUMENT, text + "tensorinfo_map")
+        return [_tensor(value, specs[0])]
+    tensors = []
+    for spec in specs:
+        if spec.alias not in value:
+            raise ServingError(Code.INVALID_ARGUMENT, f"Missing named input: {spec.alias} in 'inputs' object.")
+        tensors.append(_tensor(value[spec.alias], spec))
+    return tensors
+
+
+def _tensor(value: Any, spec: TensorSpec) -> Tensor:
+    fast = tensor_from_lists(value, spec.dtype) if isinstance(value, list) else None
+    return fast if fast is not None else tensor_from_value(value, spec.dtype)
+
+
+def _rows(document: dict[str, Any], instances: Any, specs: tuple[TensorSpec, ...]) -> list[Tensor]:
+    if not isinstance(instances, list):
+        text = f"JSON Value: {dump(document)} Expecting 'instances' to be an list/array"
+        raise ServingError(Code.INVALID_ARGUMENT, text)
+    if not instances:
+        raise ServingError(Code.INVALID_ARGUMENT, f"JSON Value: {dump(document)} No values in 'instances' array")
+    first = instances[0]
+    if len(specs) > 1 and not isinstance(first, dict):
+        text = "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+        raise ServingError(Code.INVALID_ARGUMENT, text + "tensorinfo_map")
+    if not _is_named(first):
+        fast = tensor_from_lists(instances, specs[0].dtype)
+        if fast is not None:
+            return [fast]
+        return [_joined(instances, specs[0], _plain, "")]
+    aliases = {spec.alias for spec in specs}
+    for index, instance in enumerate(instances):
+        _check_names(index, instance, aliases)
+    return [_named_column(instances, spec) for spec in specs]
+
+
+def _named_column(instances: list[dict[str, Any]], spec: TensorSpec) -> Tensor:
+    fast = tensor_from_lists([instance[spec.alias] for instance in instances], spec.dtype)
+    if fast is not None:
+        return fast
+    return _joined(instances, spec, lambda _, instance: instance[spec.alias], f" key: {spec.alias}")
+
+
+def _plain(index: int, instance: Any) -> Any:
+    if _is_named(instance):
+        text = f"Expecting value/list but got object at item {index} of input list"
+        raise ServingError(Code.INVALID_ARGUMENT, text)
+    return instance
+
+
+def _check_names(index: int, instance: Any, aliases: set[str]) -> None:
+    if not _is_named(instance):
+        text = f"Expecting object but got list at item {index} of input list"
+        raise ServingError(Code.INVALID_ARGUMENT, text)
+    for key in instance:
+        if key not in aliases:
+            inner = f"Error: INVALID_ARGUMENT: JSON object: does not have named input: {key}"
+            text = f"Failed to process element: {index} key: {key} of 'instances' list. {inner}"
+            raise ServingError(Code.INVALID_ARGUMENT, text)
+    if len(instance) != len(aliases):
+        text = f"Failed to process element: {index} of 'instances' list. JSON object: {dump(instance)} "
+        raise ServingError(Code.INVALID_ARGUMENT, f"{text}keys must be equal to: {','.join(sorted(aliases))}")
+
+
+def _joined(instances: list[Any], spec: TensorSpec, pick: Callable[[int, Any], Any], where: str) -> Tensor:
+    """One tensor out of one element's tensor an instance, all of the first one's shape; the exact way."""
+    elements: list[Any] = []
+    shape: tuple[int, ...] | None = None
+    for index, instance in enumerate(instances):
+        value = pick(index, instance)
+        try:
+            tensor = tensor_from_value(value, spec.dtype)
+            if shape is None:
+                shape = tensor.shape
+            _check_shape(tensor.shape, shape)
+        except ServingError as error:
+            text = f"Failed to process element: {index}{where} of 'instances' list. Error: {error}"
+            raise ServingError(Code.INVALID_ARGUMENT, text) from error
+        elements.extend(tensor.data if isinstance(tensor.data, list) else tensor.data.reshape(-1).tolist())
+    assert shape is not None
+    return tensor_of(elements, (len(instances), *shape), spec.dtype)
+
+
+def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    size, wanted = _size(shape), _size(expected)
+    if size != wanted:
+        raise ServingError(Code.INVALID_ARGUMENT, f"Expecting tensor size: {wanted} but got: {size}")
+    if shape != expected:
+        raise ServingError(Code.INVALID_ARGUMENT, f"Expecting shape {_show(expected)} but got: {_show(shape)}")
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for dim in shape:
+        size *= dim
+    return size
+
+
+def _show(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"

@@ -1,0 +1,66 @@
+"""What a request line asks for: upstream's two regular expressions, on the path with its query, as it was sent."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from frontend.catalog import ModelSpec
+from ringserve.errors import Code, ServingError
+
+# The literals match in any case, as upstream's do; the verb and "metadata" are then compared exactly.
+_INFERENCE: Final = re.compile(
+    r"/v1/models/([^/:]+)(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?:(classify|regress|predict)", re.IGNORECASE
+)
+_STATUS: Final = re.compile(
+    r"/v1/models(?:/([^/:]+))?(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.IGNORECASE
+)
+_PREFIX: Final = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
+_INT64: Final = 1 << 63
+
+
+class Target(NamedTuple):
+    """`what`: predict, classify, regress, metadata or status."""
+
+    what: str
+    spec: ModelSpec
+
+
+class VersionError(ServingError):
+    """A version too large for 64 bits: upstream answers 400 with an empty body."""
+
+
+def is_ours(path: str) -> bool:
+    """Does this path belong to the API at all? Others get a plain 404 page."""
+    return _PREFIX.fullmatch(path) is not None
+
+
+def parse_target(method: str, path: str) -> Target:
+    """Raises ServingError with upstream's text when the path is none of the API's."""
+    if method == "POST":
+        match = _INFERENCE.fullmatch(path)
+        if match is not None and match[4] in ("predict", "classify", "regress"):
+            return Target(match[4], _spec(match))
+    elif method == "GET":
+        match = _STATUS.fullmatch(path)
+        if match is not None:
+            if not match[1]:
+                raise ServingError(Code.INVALID_ARGUMENT, "Missing model name in request.")
+            return Target("metadata" if match[4] == "metadata" else "status", _spec(match))
+    raise ServingError(Code.INVALID_ARGUMENT, f"Malformed request: {method} {path}")
+
+
+def _spec(match: re.Match[str]) -> ModelSpec:
+    name, version, label = match[1], match[2], match[3]
+    number = None if version is None else int(version) if len(version) < 40 else _INT64
+    if number is not None and number >= _INT64:
+        raise VersionError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
+    return ModelSpec(_decode(name), number, None if label is None else _decode(label))
+
+
+def _decode(text: str) -> str:
+    """Percent-decoded; a `%` that begins no escape stays, and so does `+`."""
+    if "%" not in text:
+        return text
+    return unquote_to_bytes(text).decode("utf-8", "replace")

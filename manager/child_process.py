@@ -1,0 +1,160 @@
+"""A child process: started with a control channel and a doorbell, watched, started anew when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Final
+
+from ringserve.channel import AsyncChannel, Message
+from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions
+from shm.doorbell import Doorbell
+
+_logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE: Final = 0.1  # seconds before a new start after an early end; doubles
+_LONGEST_PAUSE: Final = 10.0
+_LONG_LIFE: Final = 10.0  # seconds after which an end counts as the first
+
+
+class ChildProcess:
+    """One role (`worker cpu:0`, `frontend rest 0`) and the process that has it at present.
+
+    The doorbell is the role's, not the process's: whoever rings it need not know of a restart.
+    """
+
+    def __init__(self, title: str, command: Sequence[str]) -> None:
+        """`command`: module and arguments for `python -m`."""
+        self.title = title
+        self.doorbell = Doorbell.create()
+        self.restarts = 0
+        self.pid = 0
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: AsyncChannel | None = None
+        self._calls: dict[int, asyncio.Future[Message]] = {}
+        self._next_call = 0
+        self._ended = asyncio.Event()
+        self._stopping = False
+
+    async def keep(
+        self, options: ServerOptions, descriptors: Mapping[str, int], boot: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Run the process for as long as the server runs, a new one whenever it ends.
+
+        It inherits `descriptors`, which its command line names (`--listener-fd 7`). `boot` brings it to where it can work.
+        Raises what `boot` raises the first time; later its failure is logged and the process started again.
+        """
+        pause = _FIRST_PAUSE
+        while not self._stopping:
+            began = time.monotonic()
+            self._spawn(options, descriptors)
+            try:
+                await boot()
+            except ServingError as error:
+                if not self.restarts and not self._stopping:
+                    raise
+                _logger.error("%s could not be brought back: %s", self.title, error)
+                self.kill()
+            await self._ended.wait()
+            if self._stopping:
+                break
+            long_life = time.monotonic() - began > _LONG_LIFE
+            pause = _FIRST_PAUSE if long_life else min(pause * 2, _LONGEST_PAUSE)
+            if self.restarts and not long_life:
+                await asyncio.sleep(pause)
+            self.restarts += 1
+
+    def _spawn(self, options: ServerOptions, descriptors: Mapping[str, int]) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            fds = {"control": theirs.fileno(), "doorbell": self.doorbell.fd, **descriptors}
+            # -P: a folder named `workers` where the user happens to stand is not ours.
+            command = [sys.executable, "-P", "-m", *self._command, "--options", json.dumps(asdict(options))]
+            for name, fd in fds.items():
+                command += [f"--{name}-fd", str(fd)]
+            self._process = subprocess.Popen(command, pass_fds=list(fds.values()), stdin=subprocess.DEVNULL)
+        self.pid = self._process.pid
+        self._ended = asyncio.Event()
+        self._channel = AsyncChannel(ours, self._on_message, lambda: None)
+        pidfd = os.pidfd_open(self.pid)
+        asyncio.get_running_loop().add_reader(pidfd, self._on_exit, pidfd, self._process, self._channel)
+
+    def _on_exit(self, pidfd: int, process: subprocess.Popen[bytes], channel: AsyncChannel) -> None:
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+        code = process.wait()
+        channel.close()
+        if not self._stopping:
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            _logger.error("%s (pid %d) %s; starting a new one", self.title, process.pid, how)
+        calls, self._calls = self._calls, {}
+        for future in calls.values():
+            if not future.done():
+                future.set_exception(ServingError(Code.UNAVAILABLE, f"{self.title} ended before it answered"))
+        self._ended.set()
+
+    def _on_message(self, message: Message, fds: list[int]) -> None:
+        for fd in fds:  # children send none
+            os.close(fd)
+        if message["type"] == "answer":
+            future = self._calls.pop(message["call"], None)
+            if future is not None and not future.done():
+                if message.get("code"):
+                    future.set_exception(ServingError(Code(message["code"]), message["message"]))
+                else:
+                    future.set_result(message)
+        else:
+            self.handle(message)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
+    async def ended(self) -> None:
+        """Returns when the present process has ended."""
+        await self._ended.wait()
+
+    def handle(self, message: Message) -> None:
+        """A message that answers no call. For subclasses."""
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        if self._channel is not None:
+            self._channel.send(message, fds)
+
+    async def call(self, message: Message, fds: Sequence[int] = ()) -> Message:
+        """Send a message and wait for its answer. Raises the error that comes back; UNAVAILABLE when the process ends."""
+        if self._channel is None or self._channel.closed:
+            raise ServingError(Code.UNAVAILABLE, f"{self.title} is not running")
+        self._next_call += 1
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._calls[self._next_call] = future
+        self._channel.send({**message, "call": self._next_call}, fds)
+        return await future
+
+    async def stop(self, seconds: float) -> None:
+        """Ask the process to finish; kill it after `seconds`."""
+        self._stopping = True
+        if self._process is None or self._ended.is_set():
+            return
+        self.send({"type": "stop"})
+        try:
+            await asyncio.wait_for(self._ended.wait(), seconds)
+        except TimeoutError:
+            _logger.warning("%s did not finish in %.0f s and is killed", self.title, seconds)
+            self.kill()
+            await self._ended.wait()
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()

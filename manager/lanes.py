@@ -1,0 +1,112 @@
+"""The lanes between front ends and workers: made, handed to both sides, given back after a restart, dropped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from manager.frontend_process import FrontEndProcess
+from manager.worker_process import WorkerProcess
+from ringserve.channel import Message
+from ringserve.servable import ServableId
+from shm.lane import Lane
+from shm.layout import Column, LaneSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a lane carries: requests to one signature, with rows of these inputs (None: as the signature declares)."""
+
+    servable: ServableId
+    signature: str
+    inputs: Any = None
+
+    def to_wire(self) -> Message:
+        return {"servable": self.servable, "signature": self.signature, "inputs": self.inputs}
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRecord:
+    """A lane in use. The supervisor keeps the segment, so that a new worker can go on where the old one stopped."""
+
+    number: int
+    frontend: FrontEndProcess
+    worker: WorkerProcess
+    route: Route
+    segment: int  # file descriptor
+
+
+class Lanes:
+    """All lanes of the server."""
+
+    def __init__(self, ring_bytes: int) -> None:
+        """`ring_bytes`: room for the packed requests of a lane, and for its packed answers; sparse."""
+        self._ring_bytes = ring_bytes
+        self._records: dict[int, LaneRecord] = {}
+        self._numbers = itertools.count(1)
+
+    async def make(self, frontend: FrontEndProcess, worker: WorkerProcess, route: Route) -> None:
+        """Make a lane and hand it to the worker, then to the front end. Raises ServingError when the worker can't."""
+        await worker.ready.wait()
+        report = await worker.call({"type": "form", **route.to_wire()})
+        columns = report["columns"]
+        inputs, outputs = _columns(columns[0]) if columns else (), _columns(columns[1]) if columns else ()
+        label = {
+            "frontend": frontend.title,
+            "worker": worker.title,
+            "servable": list(route.servable),
+            "signature": route.signature,
+            "batched": report["batched"],
+        }
+        lane = Lane.create(LaneSpec.for_columns(inputs, outputs, ring_bytes=self._ring_bytes), label)
+        record = LaneRecord(next(self._numbers), frontend, worker, route, os.dup(lane.segment.fd))
+        lane.close()
+        pid = frontend.pid
+        self._records[record.number] = record
+        try:
+            await self._attach(record)
+        except BaseException:
+            self._forget(record)
+            raise
+        if frontend.pid != pid:  # another process by now, which asks for lanes of its own
+            self._drop(record)
+            return
+        message = {"type": "lane", "lane": record.number, "worker": worker.device, "columns": columns}
+        frontend.send({**message, "ring_bytes": self._ring_bytes, **route.to_wire()}, [record.segment, worker.doorbell.fd])
+
+    async def _attach(self, record: LaneRecord) -> None:
+        message = {"type": "lane", "lane": record.number, "ring_bytes": self._ring_bytes, **record.route.to_wire()}
+        await record.worker.call(message, [record.segment, record.frontend.doorbell.fd])
+
+    async def restore(self, worker: WorkerProcess) -> None:
+        """Hand a new worker process the lanes of the one before it."""
+        for record in list(self._records.values()):
+            if record.worker is worker:
+                await self._attach(record)
+
+    def drop_frontend(self, frontend: FrontEndProcess) -> None:
+        """Its process is gone: nobody reads these answers any more."""
+        for record in [record for record in self._records.values() if record.frontend is frontend]:
+            self._drop(record)
+
+    def drop_servable(self, servable: ServableId) -> None:
+        """All front ends have let go of the version."""
+        for record in [record for record in self._records.values() if record.route.servable == servable]:
+            self._drop(record)
+
+    def _drop(self, record: LaneRecord) -> None:
+        record.worker.send({"type": "drop_lane", "lane": record.number})
+        self._forget(record)
+
+    def _forget(self, record: LaneRecord) -> None:
+        if self._records.pop(record.number, None) is not None:
+            os.close(record.segment)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+def _columns(wire: Any) -> tuple[Column, ...]:
+    return tuple(Column(dtype, tuple(shape)) for _, dtype, shape in wire)

@@ -1,0 +1,54 @@
+"""Listening sockets, bound before anything is loaded, so that a taken port is known at once."""
+
+from __future__ import annotations
+
+import socket
+
+from ringserve.errors import Code, ServingError
+
+
+def bind(port: int, count: int) -> list[socket.socket]:
+    """`count` sockets on one port, bound and not yet listening: the kernel spreads connections over them.
+
+    All interfaces, IPv6 and IPv4, or IPv4 alone where there is no IPv6. The supervisor keeps them open: connections that
+    come while a front end is being replaced wait in its socket. Raises ServingError when the port can't be had.
+    """
+    family = socket.AF_INET6 if _has_ipv6() else socket.AF_INET
+    try:
+        # Without SO_REUSEPORT first: with it, two servers of one user could share a port and never know.
+        with _socket(family) as probe:
+            _bind(probe, family, port)
+            port = probe.getsockname()[1]
+        sockets = []
+        for _ in range(count):
+            sock = _socket(family)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _bind(sock, family, port)
+            sockets.append(sock)
+    except OSError as error:
+        text = f"Can't listen on port {port}: {error.strerror}"
+        raise ServingError(Code.UNAVAILABLE, text) from error
+    return sockets
+
+
+def _has_ipv6() -> bool:
+    if not socket.has_ipv6:
+        return False
+    try:
+        with _socket(socket.AF_INET6) as sock:
+            sock.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _socket(family: socket.AddressFamily) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    return sock
+
+
+def _bind(sock: socket.socket, family: socket.AddressFamily, port: int) -> None:
+    sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
