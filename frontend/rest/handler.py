@@ -50,11 +50,11 @@ class Handler:
         path = request.message.path  # as it was sent: upstream's expressions match it with its query
         if request.method not in _METHODS:
             return page(HTTPStatus.NOT_IMPLEMENTED)
-        if not is_ours(path):
-            return page(HTTPStatus.NOT_FOUND)
-        if request.method == "OPTIONS":
+        if request.method == "OPTIONS" and is_ours(path):
             return _preflight(request)
         target = parse_target(request.method, path)
+        if target is None:
+            return page(HTTPStatus.NOT_FOUND)
         if target.what == "predict":
             return await self._predict(target.spec, await self._body(request))
         return self._look_up(target)

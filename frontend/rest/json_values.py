@@ -140,9 +140,8 @@ def _wrong_type(value: Any, dtype: DType) -> ServingError:
 
 def json_type(value: Any) -> str:
     """RapidJSON's name of a value's type."""
-    if value is None:
-        return "Null"
-    if isinstance(value, bool):
-        return "True" if value else "False"
-    names = {dict: "Object", list: "Array", str: "String"}
-    return names.get(type(value), "Number")
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    if isinstance(value, (dict, list, str)):
+        return {dict: "Object", list: "Array", str: "String"}[type(value)]
+    return "Number"

@@ -29,17 +29,17 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
     if rows:
         _check_rows(specs, tensors)
     values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
-    finite = all(map(_finite, tensors))
     if len(values) == 1:
         content: Any = values[0]
     elif rows:
         aliases = [spec.alias for spec in specs]
-        content = [dict(zip(aliases, row, strict=True)) for row in zip(*map(_by_row, values), strict=True)]
+        content = [dict(zip(aliases, row, strict=True)) for row in zip(*values, strict=True)]
     else:
         content = {spec.alias: value for spec, value in zip(specs, values, strict=True)}
     document = {"predictions" if rows else "outputs": content}
-    if finite:
-        return orjson.dumps(document, option=_NUMPY)
+    body = orjson.dumps(document, option=_NUMPY)
+    if b"null" not in body or all(map(_finite, tensors)):  # what orjson makes of a number that is not finite
+        return body
     return json.dumps(document, default=_listed).encode()  # NaN and Infinity as bare words, as upstream writes them
 
 
@@ -62,7 +62,7 @@ def _value(spec: TensorSpec, tensor: Tensor) -> Any:
         text = f"Failed to write JSON value for tensor type: {tensor.dtype.name}"
         raise ServingError(Code.INVALID_ARGUMENT, text)
     if not tensor.shape:
-        return tensor.data.item() if tensor.dtype.name != "float" else _shortest(tensor.data)
+        return tensor.data.item() if tensor.dtype.name != "float" else _shortest(tensor.data[()])
     return np.ascontiguousarray(tensor.data)
 
 
@@ -82,37 +82,21 @@ def _nested(flat: list[Any], shape: tuple[int, ...]) -> Any:
     return flat
 
 
-def _by_row(value: Any) -> list[Any]:
-    """One entry a row: for numbers whole rows stay arrays, single ones become Python's."""
-    if isinstance(value, np.ndarray):
-        return list(value) if value.ndim > 1 else _scalars(value)
-    return list(value)
-
-
-def _scalars(array: Array) -> list[Any]:
-    return (
-        orjson.loads(orjson.dumps(array, option=_NUMPY))
-        if array.dtype.kind == "f" and _all_finite(array)
-        else array.tolist()
-    )  # type: ignore[no-any-return]
-
-
 def _finite(tensor: Tensor) -> bool:
     return isinstance(tensor.data, list) or tensor.dtype.name not in _FLOATS or _all_finite(tensor.data)
 
 
 def _all_finite(array: Array) -> bool:
-    # A sum that is finite has finite terms, and is several times cheaper than looking at each; overflow costs a look.
-    return bool(np.isfinite(array.sum(dtype=np.float64))) or bool(np.isfinite(array).all())
+    return bool(np.isfinite(array).all())
 
 
-def _shortest(array: Array) -> float:
+def _shortest(number: Any) -> float:
     """A float32 as the double whose text is shortest: 0.1, not 0.10000000149011612."""
-    return float(str(array[()]))
+    return float(str(number))
 
 
-def _listed(array: Array) -> Any:
-    if array.dtype == np.float32:
-        flat = [float(str(number)) for number in array.reshape(-1)]
-        return _nested(flat, array.shape)
-    return array.tolist()
+def _listed(value: Any) -> Any:
+    """For the standard library's writer: an array, or one number of it, as Python's own."""
+    if value.dtype != np.float32:
+        return value.tolist()
+    return _nested([_shortest(number) for number in value.reshape(-1)], value.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -36,8 +37,11 @@ def is_ours(path: str) -> bool:
     return _PREFIX.fullmatch(path) is not None
 
 
-def parse_target(method: str, path: str) -> Target:
-    """Raises ServingError with upstream's text when the path is none of the API's."""
+@lru_cache(512)  # clients ask for the same few again and again
+def parse_target(method: str, path: str) -> Target | None:
+    """None for a path outside the API. Raises ServingError with upstream's text for a malformed one inside."""
+    if not is_ours(path):
+        return None
     if method == "POST":
         match = _INFERENCE.fullmatch(path)
         if match is not None and match[4] in ("predict", "classify", "regress"):

@@ -1,0 +1,54 @@
+# Everything sets itself up: a machine needs Python 3.11 or newer, gcc, git and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODELS := build/models
+PORT ?= 8501
+ARGS ?=
+
+.PHONY: serve test lint format type unit bench docs clean
+
+$(VENV)/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ringserve needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+## serve: train the demo models on real data, start the server, print requests to try (PORT=8501, ARGS=more flags)
+serve: $(VENV)/installed
+	@$(BIN)/python -m examples.train --output $(MODELS)
+	@echo
+	@$(BIN)/python -m examples.requests --output $(MODELS) --port $(PORT)
+	@echo
+	$(BIN)/ringserve serve --rest_api_port=$(PORT) --model_config_file=$(CURDIR)/$(MODELS)/models.config $(ARGS)
+
+## test: lint, types, all tests
+test: lint type unit
+
+## unit: all tests, without lint and types (ARGS=more for pytest)
+unit: $(VENV)/installed
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(VENV)/installed
+	$(BIN)/mypy
+
+## bench: the named topologies, each beside its floor; table and JSON (ARGS=--help says more)
+bench: $(VENV)/installed
+	$(BIN)/python -m bench $(ARGS)
+
+## docs: write the pages that are made from the code
+docs: $(VENV)/installed
+	$(BIN)/python -m docs.flag_reference
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,19 @@
+"""Fixtures for all tests: exported models, made once a run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_MAKER = Path(__file__).parent / "models" / "make_models.py"
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of SavedModels, `<name>/<version>/`: which there are is said in tests/models/make_models.py."""
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, str(_MAKER), str(folder)], check=True, capture_output=True, timeout=120)
+    return folder
