@@ -37,9 +37,11 @@ class FrontEnd:
         self._loop = asyncio.get_running_loop()
         self._doorbell = doorbell
         self._lanes: list[OpenLane] = []
+        self._busy: set[OpenLane] = set()  # those with requests that wait
         self._workers: dict[str, Doorbell] = {}
         self._to_ring: set[str] = set()
         self._retiring: dict[int, Version] = {}  # by call
+        self._open_call = 0
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "servable": self._on_servable,
@@ -47,11 +49,12 @@ class FrontEnd:
             "lane": self._on_lane,
             "lane_refused": self._on_lane_refused,
             "retire": self._on_retire,
-            "open": lambda _, __: self.opened.set(),
+            "open": self._on_open,
             "stop": lambda _, __: self.stopping.set(),
         }
         self._loop.add_reader(doorbell.fd, self._collect)
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
+        self._channel.send({"type": "ready"})
 
     async def run(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: float) -> Pending:
         """Submit a request and wait until it is completed; `timeout` in seconds, 0: none.
@@ -62,6 +65,7 @@ class FrontEnd:
             await endpoint.open()
         deadline = time.monotonic_ns() + int(timeout * 1e9) if timeout > 0 else 0
         pending = endpoint.submit(inputs, deadline)
+        self._busy.add(pending.lane)
         self._ring_soon(pending.lane.worker)
         try:
             await pending.future
@@ -84,8 +88,10 @@ class FrontEnd:
     def _collect(self) -> None:
         """The doorbell: workers have completed requests."""
         self._doorbell.clear()
-        for lane in self._lanes:
+        for lane in list(self._busy):
             lane.collect()
+            if not lane.waiting:
+                self._busy.discard(lane)
         if self._retiring:
             self._loop.call_soon(self._finish_retiring)
 
@@ -105,6 +111,14 @@ class FrontEnd:
     def _on_supervisor_gone() -> None:
         """Nobody is left to answer for this process."""
         os._exit(0)
+
+    def _on_open(self, message: Message, _: list[int]) -> None:
+        self._open_call = message["call"]
+        self.opened.set()
+
+    def listening(self) -> None:
+        """The protocol accepts connections now."""
+        self._channel.send({"type": "answer", "call": self._open_call})
 
     def _on_servable(self, message: Message, _: list[int]) -> None:
         self.catalog.add(Version(ServableId(*message["servable"]), message, self._channel.send))

@@ -99,5 +99,10 @@ class OpenLane:
             self.producer.release(until + 1)
 
     @property
+    def waiting(self) -> bool:
+        """Requests are submitted and not collected."""
+        return bool(self._waiting)
+
+    @property
     def idle(self) -> bool:
         return not self._unreleased

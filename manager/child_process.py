@@ -44,6 +44,7 @@ class ChildProcess:
         self._channel: AsyncChannel | None = None
         self._calls: dict[int, asyncio.Future[Message]] = {}
         self._next_call = 0
+        self._booted: asyncio.Future[None]
         self._ended = asyncio.Event()
         self._stopping = False
 
@@ -62,7 +63,9 @@ class ChildProcess:
             try:
                 await boot()
             except ServingError as error:
-                if not self.restarts and not self._stopping:
+                if self._stopping:
+                    break
+                if not self.restarts:
                     raise
                 _logger.error("%s could not be brought back: %s", self.title, error)
                 self.kill()
@@ -86,6 +89,7 @@ class ChildProcess:
             self._process = subprocess.Popen(command, pass_fds=list(fds.values()), stdin=subprocess.DEVNULL)
         self.pid = self._process.pid
         self._ended = asyncio.Event()
+        self._booted = asyncio.get_running_loop().create_future()
         self._channel = AsyncChannel(ours, self._on_message, lambda: None)
         pidfd = os.pidfd_open(self.pid)
         asyncio.get_running_loop().add_reader(pidfd, self._on_exit, pidfd, self._process, self._channel)
@@ -114,6 +118,10 @@ class ChildProcess:
                     future.set_exception(ServingError(Code(message["code"]), message["message"]))
                 else:
                     future.set_result(message)
+        elif message["type"] == "ready":
+            self._booted.set_result(None)
+        elif message["type"] == "boot_failed":
+            self._booted.set_exception(ServingError(Code(message["code"]), message["message"]))
         else:
             self.handle(message)
 
@@ -124,6 +132,17 @@ class ChildProcess:
     async def ended(self) -> None:
         """Returns when the present process has ended."""
         await self._ended.wait()
+
+    async def booted(self) -> None:
+        """Wait for the process's first word. Raises ServingError when it has none, or a bad one."""
+        ended = asyncio.ensure_future(self.ended())
+        try:
+            await asyncio.wait([self._booted, ended], return_when=asyncio.FIRST_COMPLETED)
+            if not self._booted.done():
+                raise ServingError(Code.INTERNAL, f"{self.title} ended while it started")
+            self._booted.result()
+        finally:
+            ended.cancel()
 
     def handle(self, message: Message) -> None:
         """A message that answers no call. For subclasses."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 
 from manager.child_process import ChildProcess
+from manager.listener import share_with_the_past
 from ringserve.channel import Message
 from ringserve.options import ServerOptions
+
+_logger = logging.getLogger(__name__)
 
 
 class FrontEndProcess(ChildProcess):
@@ -29,9 +33,11 @@ class FrontEndProcess(ChildProcess):
         self._want_lane = want_lane
 
         async def boot() -> None:
+            await self.booted()
             introduce(self)
             if self.open:
-                self.send({"type": "open"})
+                await self.call({"type": "open"})
+                _logger.info("%s is back (pid %d)", self.title, self.pid)
 
         await self.keep(options, {"listener": self.listener.fileno()}, boot)
 
@@ -39,7 +45,8 @@ class FrontEndProcess(ChildProcess):
         if message["type"] == "want_lane":
             self._want_lane(self, message)
 
-    def accept(self) -> None:
-        """Let it accept connections from now on."""
+    async def accept(self) -> None:
+        """Let it accept connections from now on. Raises ServingError when it can't."""
         self.open = True
-        self.send({"type": "open"})
+        share_with_the_past(self.listener)
+        await self.call({"type": "open"})

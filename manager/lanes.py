@@ -21,7 +21,14 @@ class Route:
 
     servable: ServableId
     signature: str
-    inputs: Any = None
+    inputs: tuple[tuple[int, str, tuple[int, ...]], ...] | None = None
+
+    @classmethod
+    def from_wire(cls, wire: Message) -> Route:
+        inputs = wire["inputs"]
+        if inputs is not None:
+            inputs = tuple((dtype, storage, tuple(shape)) for dtype, storage, shape in inputs)
+        return cls(ServableId(*wire["servable"]), wire["signature"], inputs)
 
     def to_wire(self) -> Message:
         return {"servable": self.servable, "signature": self.signature, "inputs": self.inputs}

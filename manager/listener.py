@@ -17,6 +17,7 @@ def bind(port: int, count: int) -> list[socket.socket]:
     try:
         # Without SO_REUSEPORT first: with it, two servers of one user could share a port and never know.
         with _socket(family) as probe:
+            share_with_the_past(probe)
             _bind(probe, family, port)
             port = probe.getsockname()[1]
         sockets = []
@@ -29,6 +30,15 @@ def bind(port: int, count: int) -> list[socket.socket]:
         text = f"Can't listen on port {port}: {error.strerror}"
         raise ServingError(Code.UNAVAILABLE, text) from error
     return sockets
+
+
+def share_with_the_past(sock: socket.socket) -> None:
+    """Let this port be bound although connections of an ended server linger on it.
+
+    A socket of `bind` gets this when it is to listen, not before: of two sockets that both have it, neither listening yet,
+    each may bind, and two servers that load their models at the same time would share the port.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def _has_ipv6() -> bool:
@@ -44,7 +54,6 @@ def _has_ipv6() -> bool:
 
 def _socket(family: socket.AddressFamily) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     return sock

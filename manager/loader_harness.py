@@ -78,8 +78,8 @@ class LoaderHarness:
     async def _load(self) -> None:
         try:
             await self._loader.load()
-        except ServingError as error:
-            self.fail(error)
+        except Exception as error:
+            self.fail(_as_serving_error(error))
             return
         self._move(HarnessState.READY)
         self._bus.publish(ServableState(self.id, State.AVAILABLE))
@@ -95,9 +95,16 @@ class LoaderHarness:
             await self._loader.quiesce()
             self._move(HarnessState.UNLOADING)
             await self._loader.unload()
-        except ServingError as error:
-            self.fail(error)
+        except Exception as error:
+            self.fail(_as_serving_error(error))
             return
         self._move(HarnessState.DISABLED)
         _logger.info("unloaded servable version %s", self.id)
         self._bus.publish(ServableState(self.id, State.END))
+
+
+def _as_serving_error(error: Exception) -> ServingError:
+    """A loader may be anybody's: what it raises against its contract must not leave the version loading for ever."""
+    if isinstance(error, ServingError):
+        return error
+    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")

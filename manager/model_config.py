@@ -49,6 +49,8 @@ def _read(path: str) -> list[ModelConfig]:
     except (text_format.ParseError, UnicodeDecodeError) as error:
         text = f"Invalid protobuf file: '{path}': Error parsing text-format tensorflow.serving.ModelServerConfig: {error}"
         raise ServingError(Code.INVALID_ARGUMENT, text) from error
+    if config.HasField("custom_model_config"):
+        raise ServingError(Code.INVALID_ARGUMENT, "ModelServer does not yet support custom model config.")
     return [_model(model) for model in config.model_config_list.config]
 
 

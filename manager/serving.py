@@ -46,6 +46,7 @@ class Serving:
         self._monitor = monitor
         self._served: dict[ServableId, Served] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[tuple[int, Route]] = set()  # lanes that are being made, by the front end's process
         bus.subscribe(self._tell_status)
 
     async def load(self, servable: ServableId, path: str) -> None:
@@ -93,12 +94,16 @@ class Serving:
 
     def want_lane(self, frontend: FrontEndProcess, message: Message) -> None:
         """A front end asks for lanes to every worker, for requests of one kind."""
-        servable = ServableId(*message["servable"])
-        if servable in self._served:
-            self._spawn(self._open(frontend, Route(servable, message["signature"], message["inputs"])))
+        route = Route.from_wire(message)
+        if route.servable in self._served:
+            self._spawn(self._open(frontend, route))
 
     async def _open(self, frontend: FrontEndProcess, route: Route) -> None:
         """Lanes for one kind of request to all workers; a failure is told to the front end, whose requests wait for it."""
+        key = (frontend.pid, route)
+        if key in self._opening:  # asked for at load, say, and by an early request
+            return
+        self._opening.add(key)
         try:
             await asyncio.gather(*(self._lanes.make(frontend, worker, route) for worker in self.workers))
         except ServingError as error:
@@ -109,6 +114,8 @@ class Serving:
             _logger.error("no lane for %s signature %s: %s", route.servable, route.signature, error)
             text = f"The server could not make a lane: {error.strerror}"
             frontend.send({"type": "lane_refused", "code": int(Code.RESOURCE_EXHAUSTED), "message": text, **route.to_wire()})
+        finally:
+            self._opening.discard(key)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

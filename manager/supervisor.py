@@ -107,9 +107,9 @@ class Supervisor:
             self._check(keepers)
             if self._stop.is_set():
                 return
+            self._check_served(names)
+            await asyncio.gather(*(frontend.accept() for frontend in self._frontends))
             self._announce(names)
-            for frontend in self._frontends:
-                frontend.accept()
             await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
         finally:
@@ -122,14 +122,17 @@ class Supervisor:
             if keeper.done():
                 keeper.result()
 
-    def _announce(self, names: Sequence[str]) -> None:
-        """Say what is served where. Raises ServingError when nothing is."""
+    def _check_served(self, names: Sequence[str]) -> None:
+        """Raises ServingError when no model is available; says which are not when some are."""
         troubles = [text for name in names if (text := self._monitor.trouble(name))]
         if troubles and len(troubles) == len(names):
             failed = "".join(f"{{{text}}}, " for text in troubles)
             raise ServingError(Code.UNKNOWN, f"{len(troubles)} servable(s) did not become available: {{{failed}}}")
         for text in troubles:
             _logger.error("not served: %s", text)
+
+    def _announce(self, names: Sequence[str]) -> None:
+        """Say what is served where."""
         served = [
             f"{event.id.name}/{event.id.version}"
             for name in names
@@ -148,16 +151,21 @@ class Supervisor:
     def _handle_stop(self, number: int) -> None:
         if self._stop.is_set():
             _logger.warning("told to stop twice: ending at once")
-            for child in (*self._frontends, *self._workers):
-                child.kill()
+            self._kill_children()
             return
         _logger.info("%s: ending; requests that have begun are answered first", signal.Signals(number).name)
         self._stop.set()
+
+    def _kill_children(self) -> None:
+        for child in (*self._frontends, *self._workers):
+            child.kill()
 
     async def _end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Front ends first: they finish what they have begun, for which they need the workers."""
         self._source.close()
         self._manager.close()
+        if not any(frontend.open for frontend in self._frontends):  # nothing has begun that would have to end well
+            self._kill_children()
         await asyncio.gather(*(frontend.stop(_DRAIN_SECONDS) for frontend in self._frontends))
         await asyncio.gather(*(worker.stop(_STOP_SECONDS) for worker in self._workers))
         for keeper in keepers:

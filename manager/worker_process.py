@@ -23,15 +23,13 @@ class WorkerProcess(ChildProcess):
         self.device = device
         self.ready = asyncio.Event()
         self._holds: dict[ServableId, str] = {}
-        self._booted: asyncio.Future[None] | None = None
 
     async def serve(self, options: ServerOptions, restore_lanes: Callable[[WorkerProcess], Awaitable[None]]) -> None:
         """Keep the worker running. Raises ServingError when it can't even start."""
 
         async def boot() -> None:
             self.ready.clear()
-            self._booted = asyncio.get_running_loop().create_future()
-            await self._until_booted(self._booted)
+            await self.booted()
             for servable, path in list(self._holds.items()):
                 await self.call({"type": "load", "servable": servable, "path": path})
             await restore_lanes(self)
@@ -40,24 +38,6 @@ class WorkerProcess(ChildProcess):
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
 
         await self.keep(options, {}, boot)
-
-    async def _until_booted(self, booted: asyncio.Future[None]) -> None:
-        ended = asyncio.ensure_future(self.ended())
-        try:
-            await asyncio.wait([booted, ended], return_when=asyncio.FIRST_COMPLETED)
-            if not booted.done():
-                raise ServingError(Code.INTERNAL, f"{self.title} ended while it started")
-            booted.result()
-        finally:
-            ended.cancel()
-
-    def handle(self, message: Message) -> None:
-        if self._booted is None or self._booted.done():
-            return
-        if message["type"] == "ready":
-            self._booted.set_result(None)
-        elif message["type"] == "boot_failed":
-            self._booted.set_exception(ServingError(Code(message["code"]), message["message"]))
 
     async def load(self, servable: ServableId, path: str) -> Message:
         """Load a version: its signatures and metadata. A worker that dies of it is tried once more."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import asyncio
 import os
+import select
 import socket
 import struct
 import threading
@@ -75,6 +76,9 @@ class Channel:
         self._socket = sock
         self._decoder = Decoder()
         self._sending = threading.Lock()
+        # Not the socket's own timeout: that would be in force for a `send` in another thread too, and cut it short.
+        self._arrival = select.poll()
+        self._arrival.register(sock, select.POLLIN)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         """Raises OSError when the other end is gone."""
@@ -85,15 +89,12 @@ class Channel:
 
     def receive(self, timeout: float | None = None) -> list[tuple[Message, list[int]]]:
         """The next messages, none after `timeout` seconds. Raises EOFError when the other end is gone."""
-        self._socket.settimeout(timeout)
+        if timeout is not None and not self._arrival.poll(timeout * 1000):
+            return []
         try:
             data, fds = _receive(self._socket)
-        except TimeoutError:
-            return []
         except ConnectionError as error:
             raise EOFError from error
-        finally:
-            self._socket.settimeout(None)
         if not data:
             raise EOFError
         return self._decoder.feed(data, fds)

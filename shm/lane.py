@@ -74,11 +74,8 @@ class Lane:
     def attach(cls, fd: int, spec: LaneSpec) -> Lane:
         """Map a lane handed over by the supervisor; takes ownership of `fd`. Raises ValueError if it is none."""
         lane = cls(Segment.attach(fd, spec.size), spec)
-        try:
-            lane.check()
-        except ValueError:
-            lane.close()
-            raise
+        lane.close()  # the mapping has a descriptor of its own
+        lane.check()
         return lane
 
     def check(self) -> None:

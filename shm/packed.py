@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,7 @@ def unpack_strings(data: Buffer, count: int) -> list[bytes]:
     ends, blob = string_table(data, count)
     text = blob.tobytes()
     starts = [0, *ends.tolist()]
-    return [text[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [text[a:b] for a, b in pairwise(starts)]
 
 
 def string_table(data: Buffer, count: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint64]], memoryview]:

@@ -109,9 +109,7 @@ class LaneProducer:
         self._publish(number + free, end, -1)
         return free
 
-    def submit_packed(
-        self, request_id: int, rows: int, tensors: Sequence[PackedTensor], now: int, deadline: int = 0
-    ) -> int:
+    def submit_packed(self, request_id: int, rows: int, tensors: Sequence[PackedTensor], now: int, deadline: int = 0) -> int:
         """Submit one request of any shape as packed tensors. Returns the request's number, or FULL."""
         number = self.submitted
         if number - self.released >= self._slots:
@@ -123,9 +121,7 @@ class LaneProducer:
         end = start + length
         packed.write(self.lane.requests[start:end], tensors)
         at = number % self._slots * _BYTES
-        _PUT(
-            self.lane.descriptor_bytes, at, request_id, now, deadline, start, length, rows, layout.PACKED, 0, 0
-        )
+        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, start, length, rows, layout.PACKED, 0, 0)
         self._bytes.take(start, end)
         self._publish(number + 1, -1, end)
         return number

@@ -64,7 +64,7 @@ def first_piece(window: Array, now: int, most_rows: int) -> Piece:
     ends = np.cumsum(rows, dtype=np.int64)
     count = int(np.searchsorted(ends, most_rows, side="right"))
     deadlines = window["deadline"]
-    fits = window["position"][:count] == ends[:count] - rows[:count] + position
+    fits = window["position"][:count] - head["position"] == ends[:count] - rows[:count]
     if window["flags"].any():
         fits &= window["flags"][:count] == 0
     if deadlines.any():
@@ -90,11 +90,9 @@ def plan(windows: Sequence[Array | None], start: int, now: int, most_rows: int) 
         if window is None or room <= 0:
             continue
         piece = first_piece(window, now, room)
-        if not chosen:
+        if not chosen and piece.action is not Action.ROWS:
+            return [(index, piece)]
+        if not chosen or (piece.action is Action.ROWS and piece.rows <= room):
             chosen.append((index, piece))
-            if piece.action is not Action.ROWS:
-                return chosen
-        elif piece.action is Action.ROWS and piece.rows <= room:
-            chosen.append((index, piece))
-        room -= piece.rows
+            room -= piece.rows
     return chosen

@@ -40,7 +40,8 @@ class Worker:
         self._versions: Versions
         self._queues: dict[tuple[ServableId, str, Inputs | None], Queue] = {}
         self._batches = ThreadPoolExecutor(_POOL_THREADS, "batch")
-        self._jobs = ThreadPoolExecutor(1, "load")
+        self._loading = ThreadPoolExecutor(1, "load")
+        self._probing = ThreadPoolExecutor(1, "probe")  # a lane need not wait for another version's long load
         self._loads = 0
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "load": self._on_load,
@@ -53,7 +54,7 @@ class Worker:
 
     def run(self) -> None:
         """Until the supervisor says stop."""
-        self._jobs.submit(self._boot)
+        self._loading.submit(self._boot)
         threading.Thread(target=self._listen, name="control", daemon=True).start()
         self._loop.run()
 
@@ -74,8 +75,8 @@ class Worker:
         except EOFError:
             os._exit(0)  # the supervisor is gone: nobody is left to answer
 
-    def _job(self, message: Message, work: Callable[[], Message]) -> None:
-        """Do `work` on the job thread and send what it returns, or its error, as the answer to `message`."""
+    def _job(self, thread: ThreadPoolExecutor, message: Message, work: Callable[[], Message]) -> None:
+        """Do `work` on this thread and send what it returns, or its error, as the answer to `message`."""
 
         def run() -> None:
             try:
@@ -87,7 +88,7 @@ class Worker:
                 answer = {"code": int(Code.INTERNAL), "message": f"worker error: {error}"}
             self._channel.send({"type": "answer", "call": message["call"], **answer})
 
-        self._jobs.submit(run)
+        thread.submit(run)
 
     def _on_load(self, message: Message, _: list[int]) -> None:
         servable = ServableId(*message["servable"])
@@ -100,7 +101,7 @@ class Worker:
             signatures = [signature.to_wire() for signature in version.signatures.values()]
             return {"signatures": signatures, "metadata": version.metadata}
 
-        self._job(message, load)
+        self._job(self._loading, message, load)
 
     def _on_form(self, message: Message, _: list[int]) -> None:
         servable, signature, inputs = _key(message)
@@ -108,7 +109,7 @@ class Worker:
         def look() -> Message:
             return report_to_wire(self._report(servable, signature, inputs))
 
-        self._job(message, look)
+        self._job(self._probing, message, look)
 
     def _report(self, servable: ServableId, signature: str, inputs: Inputs | None) -> Report:
         if inputs is None:
@@ -132,7 +133,7 @@ class Worker:
             self._loop.post(lambda: self._add_lane(key, report, lane))
             return {}
 
-        self._job(message, attach)
+        self._job(self._probing, message, attach)
 
     def _add_lane(self, key: tuple[ServableId, str, Inputs | None], report: Report, lane: QueuedLane) -> None:
         """In the loop's thread."""
@@ -174,7 +175,7 @@ class Worker:
             self._versions.unload(servable)
             return {}
 
-        self._job(message, unload)
+        self._job(self._loading, message, unload)
 
     def _on_stop(self, _: Message, __: list[int]) -> None:
         def stop() -> None:

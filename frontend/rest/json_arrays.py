@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import simdjson
 
-from frontend.rest.json_values import FLOATS, INTEGERS, text_bytes
+from frontend.rest.json_values import FLOATS, INTEGERS, MOST_DIMS, text_bytes
 from frontend.tensors import Tensor
 from ringserve.tensor import STRING, DType
 
@@ -25,7 +25,7 @@ def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
     flat = value
     while flat and type(flat[0]) is list:
         size = len(flat[0])
-        if not size or set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
+        if not size or len(shape) == MOST_DIMS or set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
             return None
         shape.append(size)
         flat = list(chain.from_iterable(flat))
@@ -83,9 +83,11 @@ class NumberBody(NamedTuple):
         return Tensor(dtype, self.shape, numbers.astype(dtype.numpy, copy=False).reshape(self.shape))
 
 
-_SIGNATURE: Final = rb'"signature_name"\s*:\s*"([A-Za-z0-9_./:-]*)"\s*'
-_BEFORE: Final = re.compile(rb"\s*\{\s*(?:" + _SIGNATURE + rb',\s*)?"(instances|inputs)"\s*:\s*(?=\[)')
-_AFTER: Final = re.compile(rb"\s*(?:,\s*" + _SIGNATURE + rb")?\}\s*")
+_SIGNATURE: Final = rb'"signature_name"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_./:-]*)"[ \t\r\n]*'
+_BEFORE: Final = re.compile(
+    rb"[ \t\r\n]*\{[ \t\r\n]*(?:" + _SIGNATURE + rb',[ \t\r\n]*)?"(instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[)'
+)
+_AFTER: Final = re.compile(rb"[ \t\r\n]*(?:,[ \t\r\n]*" + _SIGNATURE + rb")?\}[ \t\r\n]*")
 _NUMERIC: Final = b"0123456789+-.eE \t\r\n"
 _MOST_LEVELS: Final = 32
 SMALLEST_NUMBER_BODY: Final = 1024  # below, the ordinary way is as fast

@@ -30,6 +30,7 @@ INTEGERS: Final = {
     "uint64": (0, (1 << 64) - 1),
 }
 FLOATS: Final = ("float", "double")
+MOST_DIMS: Final = 64  # numpy's limit of an array's rank
 _SPACE: Final = re.compile(rb"[ \t\r\n]+")
 
 
@@ -39,12 +40,14 @@ def tensor_from_value(value: Any, dtype: DType) -> Tensor:
     Raises ServingError: INVALID_ARGUMENT, or UNIMPLEMENTED for a dtype that JSON can't carry.
     """
     shape = _shape(value)
+    _check_rank(shape)
     elements = list(_elements(value, shape, 0, dtype))
     return tensor_of(elements, shape, dtype)
 
 
 def tensor_of(elements: list[Any], shape: tuple[int, ...], dtype: DType) -> Tensor:
-    """A tensor of checked elements in row-major order."""
+    """A tensor of checked elements in row-major order. Raises ServingError when it has too many dimensions."""
+    _check_rank(shape)
     if dtype is STRING:
         return Tensor(dtype, shape, elements)
     if dtype.name in ("int8", "int16", "uint8"):
@@ -75,6 +78,11 @@ def _shape(value: Any) -> tuple[int, ...]:
             break
         value = value[0]
     return tuple(shape)
+
+
+def _check_rank(shape: tuple[int, ...]) -> None:
+    if len(shape) > MOST_DIMS:
+        raise ServingError(Code.INVALID_ARGUMENT, f"A tensor has {len(shape)} dimensions, at most {MOST_DIMS} can be")
 
 
 def _elements(value: Any, shape: tuple[int, ...], level: int, dtype: DType) -> Iterator[Any]:

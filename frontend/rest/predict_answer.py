@@ -63,6 +63,8 @@ def _value(spec: TensorSpec, tensor: Tensor) -> Any:
         raise ServingError(Code.INVALID_ARGUMENT, text)
     if not tensor.shape:
         return tensor.data.item() if tensor.dtype.name != "float" else _shortest(tensor.data[()])
+    if not tensor.data.size:
+        return tensor.data.tolist()  # orjson forgets the outer brackets of shapes like (2, 0)
     return np.ascontiguousarray(tensor.data)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from frontend.rest.json_arrays import SMALLEST_NUMBER_BODY, number_body, tensor_from_lists
@@ -11,6 +11,7 @@ from frontend.rest.json_values import is_b64, tensor_from_value, tensor_of
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
 from ringserve.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
+from ringserve.tensor import STRING
 
 
 class PredictBody:
@@ -102,14 +103,28 @@ def _rows(document: dict[str, Any], instances: Any, specs: tuple[TensorSpec, ...
         text = "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
         raise ServingError(Code.INVALID_ARGUMENT, text + "tensorinfo_map")
     if not _is_named(first):
+        if len(specs) > 1:  # an object that stands for bytes: upstream takes it for a value of one input
+            raise _too_few(specs)
         fast = tensor_from_lists(instances, specs[0].dtype)
         if fast is not None:
             return [fast]
         return [_joined(instances, specs[0], _plain, "")]
-    aliases = {spec.alias for spec in specs}
-    for index, instance in enumerate(instances):
-        _check_names(index, instance, aliases)
-    return [_named_column(instances, spec) for spec in specs]
+    by_alias = {spec.alias: spec for spec in specs}
+    try:
+        for index, instance in enumerate(instances):
+            _check_names(index, instance, by_alias)
+        return [_named_column(instances, spec) for spec in specs]
+    except ServingError:
+        _find_fault(instances, by_alias)
+        raise
+
+
+def _too_few(specs: tuple[TensorSpec, ...]) -> ServingError:
+    sent = next((spec.alias for spec in specs if spec.dtype is STRING), specs[0].alias)
+    aliases = sorted(spec.alias for spec in specs)
+    missing = ",".join(alias for alias in aliases if alias != sent)
+    text = f"input size does not match signature: 1!={len(specs)} len({{{sent}}}) != len({{{','.join(aliases)}}}). "
+    return ServingError(Code.INVALID_ARGUMENT, text + f"Sent extra: {{}}. Missing but required: {{{missing}}}.")
 
 
 def _named_column(instances: list[dict[str, Any]], spec: TensorSpec) -> Tensor:
@@ -126,7 +141,18 @@ def _plain(index: int, instance: Any) -> Any:
     return instance
 
 
-def _check_names(index: int, instance: Any, aliases: set[str]) -> None:
+def _find_fault(instances: list[Any], by_alias: dict[str, TensorSpec]) -> None:
+    """Something is wrong: raise for what is wrong first, going element by element and name by name, as upstream does."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, instance in enumerate(instances):
+        for key, value in instance.items() if _is_named(instance) else ():
+            if key not in by_alias:
+                break
+            shapes[key] = _element(value, by_alias[key], shapes.get(key), index, f" key: {key}").shape
+        _check_names(index, instance, by_alias)
+
+
+def _check_names(index: int, instance: Any, aliases: Collection[str]) -> None:
     if not _is_named(instance):
         text = f"Expecting object but got list at item {index} of input list"
         raise ServingError(Code.INVALID_ARGUMENT, text)
@@ -145,18 +171,23 @@ def _joined(instances: list[Any], spec: TensorSpec, pick: Callable[[int, Any], A
     elements: list[Any] = []
     shape: tuple[int, ...] | None = None
     for index, instance in enumerate(instances):
-        value = pick(index, instance)
-        try:
-            tensor = tensor_from_value(value, spec.dtype)
-            if shape is None:
-                shape = tensor.shape
-            _check_shape(tensor.shape, shape)
-        except ServingError as error:
-            text = f"Failed to process element: {index}{where} of 'instances' list. Error: {error}"
-            raise ServingError(Code.INVALID_ARGUMENT, text) from error
+        tensor = _element(pick(index, instance), spec, shape, index, where)
+        shape = tensor.shape
         elements.extend(tensor.data if isinstance(tensor.data, list) else tensor.data.reshape(-1).tolist())
     assert shape is not None
     return tensor_of(elements, (len(instances), *shape), spec.dtype)
+
+
+def _element(value: Any, spec: TensorSpec, shape: tuple[int, ...] | None, index: int, where: str) -> Tensor:
+    """The tensor of one element, which must be of the shape of those before it."""
+    try:
+        tensor = tensor_from_value(value, spec.dtype)
+        if shape is not None:
+            _check_shape(tensor.shape, shape)
+    except ServingError as error:
+        text = f"Failed to process element: {index}{where} of 'instances' list. Error: {error}"
+        raise ServingError(Code.INVALID_ARGUMENT, text) from error
+    return tensor
 
 
 def _check_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -38,6 +38,7 @@ async def serve(front_end: FrontEnd, listener: socket.socket, options: ServerOpt
     await _opened(front_end)
     if not front_end.stopping.is_set():
         await web.SockSite(runner, listener, backlog=1024).start()
+        front_end.listening()
         gc.freeze()  # what is loaded now stays: the collector need not walk it again and again
         await front_end.stopping.wait()
     await runner.cleanup()

@@ -57,7 +57,8 @@ def parse_target(method: str, path: str) -> Target | None:
 
 def _spec(match: re.Match[str]) -> ModelSpec:
     name, version, label = match[1], match[2], match[3]
-    number = None if version is None else int(version) if len(version) < 40 else _INT64
+    digits = None if version is None else version.lstrip("0") or "0"
+    number = None if digits is None else int(digits) if len(digits) < 20 else _INT64
     if number is not None and number >= _INT64:
         raise VersionError(Code.INVALID_ARGUMENT, f"Failed to convert version: {version} to numeric.")
     return ModelSpec(_decode(name), number, None if label is None else _decode(label))
@@ -67,4 +68,4 @@ def _decode(text: str) -> str:
     """Percent-decoded; a `%` that begins no escape stays, and so does `+`."""
     if "%" not in text:
         return text
-    return unquote_to_bytes(text).decode("utf-8", "replace")
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")

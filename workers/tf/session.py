@@ -21,6 +21,8 @@ from workers.tf.metagraph import read_signatures
 # RunOptions{inter_op_thread_pool: -1}: run in the calling thread. Small models gain 3x, large ones nothing.
 _INLINE: Final = b"\x18" + b"\xff" * 9 + b"\x01"
 
+_MOST_ELEMENTS: Final = (1 << 63) - 1
+
 
 def _inline_options() -> tuple[Any, Any]:
     raw = c.create_string_buffer(_INLINE, len(_INLINE))
@@ -206,9 +208,7 @@ class Results:
         self._kept.clear()
 
     def _feed(self, tensor: PackedTensor) -> Any:
-        count = 1
-        for dim in tensor.shape:
-            count *= dim
+        count = _element_count(tensor.shape)
         if tensor.dtype == STRING.number:
             try:
                 array: Any = strings.views(tensor.data, count)
@@ -217,7 +217,7 @@ class Results:
         else:
             array = np.frombuffer(tensor.data, dtype=np.uint8)
             storage = dtype_of(tensor.dtype).numpy
-            if not storage or count < 0 or array.nbytes != count * np.dtype(storage).itemsize:
+            if not storage or array.nbytes != count * np.dtype(storage).itemsize:
                 raise ServingError(
                     Code.INVALID_ARGUMENT, f"{array.nbytes} bytes do not make a {dtype_of(tensor.dtype).name} tensor"
                 )
@@ -226,6 +226,20 @@ class Results:
         dims = (c.c_int64 * max(len(tensor.shape), 1))(*tensor.shape)
         address = array.__array_interface__["data"][0]
         return tensorflow().NewTensor(tensor.dtype, dims, len(tensor.shape), address, array.nbytes, KEEP, None)
+
+
+def _element_count(shape: Sequence[int]) -> int:
+    """Raises ServingError where TensorFlow would end the process: it aborts on shapes of more elements than it can count.
+
+    A dimension of 0 excuses nothing: an operation may reduce that one away and keep the others.
+    """
+    count = bound = 1
+    for dim in shape:
+        count *= dim
+        bound *= dim or 1
+        if dim < 0 or bound > _MOST_ELEMENTS:
+            raise ServingError(Code.INVALID_ARGUMENT, f"{list(shape)} is not the shape of a tensor")
+    return count
 
 
 def _fetched(pointer: Any) -> PackedTensor:

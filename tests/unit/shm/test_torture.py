@@ -174,9 +174,7 @@ class FrontEnd:
         self.start_worker()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.kill_worker()
         for resource in (self.lane, self.worker_bell, self.bell):
             resource.close()

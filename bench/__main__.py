@@ -1,0 +1,105 @@
+"""Command line of the benchmark: `python -m bench` measures every named topology beside its floor."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from bench import machine, rest, ring, start
+from bench.half_plus_two import half_plus_two
+from bench.report import Report
+from bench.topology import Settings, Topology
+
+_TOPOLOGIES: Final[dict[str, Topology]] = {
+    topology.name: topology for topology in (*ring.TOPOLOGIES, *rest.TOPOLOGIES, *start.TOPOLOGIES)
+}
+_RESULTS: Final = Path(__file__).resolve().parent / "results"
+_INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 0: everything was measured, whatever the figures; 1: something failed; 130: interrupted."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    date = datetime.now(UTC)
+    output: Path = arguments.output or _RESULTS / f"{date:%Y-%m-%dT%H%M%SZ}.json"
+    run = {"repeat": arguments.repeat, "seconds": arguments.seconds, "generator": _generator(arguments.generator)}
+    about = {
+        "date": date.isoformat(timespec="seconds"),
+        "source": machine.source(),
+        "machine": machine.machine(),
+        "versions": machine.versions(),
+        "settings": run,
+    }
+    report = Report(about)
+    status = _INTERRUPTED
+    try:
+        with tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch:
+            settings = Settings(half_plus_two(arguments.models or Path(scratch)), **run, say=_say)
+            for name in arguments.only or _TOPOLOGIES:
+                _measure(_TOPOLOGIES[name], settings, report)
+                report.write(output)
+        report.complete = True
+        status = 1 if report.failures else 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    if report.rows or report.failures:
+        report.write(output)
+        print(report.table())
+        print(f"\nratios: of the best figures, then of the medians; goals are judged on the best. All figures: {output}")
+    return status
+
+
+def _measure(topology: Topology, settings: Settings, report: Report) -> None:
+    """One that fails leaves the others alone."""
+    print(f"{topology.name}: {topology.what}", file=sys.stderr, flush=True)
+    try:
+        topology.measure(settings, report.rows)
+    except Exception as error:
+        report.failures[topology.name] = f"{type(error).__name__}: {error}"
+        _say(f"failed: {error}")
+
+
+def _say(line: str) -> None:
+    print(f"  {line}", file=sys.stderr, flush=True)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _generator(choice: str) -> str:
+    installed = shutil.which("wrk") is not None
+    if choice == "wrk" and not installed:
+        sys.exit("wrk is not installed; use --generator own")
+    return "wrk" if choice in ("auto", "wrk") and installed else "own"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m bench", description="Measures ringserve, each topology beside its floor.")
+    parser.add_argument("--only", nargs="+", choices=list(_TOPOLOGIES), metavar="NAME", help=", ".join(_TOPOLOGIES))
+    parser.add_argument("--repeat", type=_positive, default=5, help="repetitions of each [5]")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each REST run [3]")
+    parser.add_argument("--generator", choices=["auto", "own", "wrk"], default="auto", help="of REST load [auto]")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="where half_plus_two is, or is written to")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="[bench/results/<date>.json]")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Servers under test: started on a port of their own, asked, stopped, and their words kept for when that fails."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from bench.load import Target
+
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+_ANSWER_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.002
+
+
+def free_port() -> int:
+    """A port that nobody listens on at present."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server process; starts with the `with` block and is gone after it."""
+
+    def __init__(self, command: Sequence[str], target: Target) -> None:
+        self._command = command
+        self._target = target
+
+    def __enter__(self) -> Self:
+        self._log = tempfile.TemporaryFile()
+        self.began = time.monotonic()
+        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self.pid = self._process.pid
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._process.kill()  # does nothing to a process that has ended
+            self._process.wait()
+            self._log.close()
+
+    def until_answered(self) -> float:
+        """Wait for the first right answer: seconds since the start. Raises RuntimeError when none comes."""
+        while time.monotonic() - self.began < _START_SECONDS:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"{self._command[0]} ended with {self._process.returncode}: {self._last_words()}")
+            try:
+                self.check(1)
+                return time.monotonic() - self.began
+            except ConnectionError:
+                time.sleep(_POLL_SECONDS)
+        raise RuntimeError(f"{self._command[0]} gave no answer: {self._last_words()}")
+
+    def check(self, count: int) -> None:
+        """Send some requests, one after the other. Raises RuntimeError for a wrong answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_ANSWER_SECONDS)
+        try:
+            for _ in range(count):
+                connection.request("POST", self._target.path, self._target.body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                body = response.read()
+                if response.status != 200 or not _means(body, self._target.answer):
+                    raise RuntimeError(f"wrong answer: {response.status} {body[:200]!r}")
+        finally:
+            connection.close()
+
+    def _last_words(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-2000:].decode(errors="replace").strip()
+
+
+def _means(body: bytes, answer: Any) -> bool:
+    try:
+        return bool(json.loads(body) == answer)
+    except ValueError:
+        return False
