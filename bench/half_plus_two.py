@@ -25,8 +25,14 @@ export(half_plus_two.train(), Path(sys.argv[1]))
 
 
 def half_plus_two(folder: Path) -> Path:
-    """The model's base path in `folder`; it is exported when it is not there. Raises RuntimeError when that fails."""
+    """The model's base path in `folder`; it is exported when it is not there.
+
+    Raises RuntimeError when that fails, and when there is a version beside it, which servers would prefer.
+    """
     base = folder.resolve() / NAME
+    others = sorted(entry.name for entry in base.glob("[0-9]*") if entry.name != "1")
+    if others:
+        raise RuntimeError(f"{base} holds version {others[-1]} beside version 1, the one that is measured")
     if not (base / "1").is_dir():
         command = [sys.executable, "-c", _EXPORT, str(base / "1")]
         done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False)

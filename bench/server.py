@@ -56,18 +56,22 @@ class Server:
 
     def until_answered(self) -> float:
         """Wait for the first right answer: seconds since the start. Raises RuntimeError when none comes."""
-        while time.monotonic() - self.began < _START_SECONDS:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"{self._command[0]} ended with {self._process.returncode}: {self._last_words()}")
+        while time.monotonic() - self.began < _START_SECONDS and self._process.poll() is None:
             try:
-                self.check(1)
+                self._ask(1)
                 return time.monotonic() - self.began
             except ConnectionError:
                 time.sleep(_POLL_SECONDS)
-        raise RuntimeError(f"{self._command[0]} gave no answer: {self._last_words()}")
+        raise RuntimeError(f"{self._name} gave no answer; {self._last_words()}")
 
     def check(self, count: int) -> None:
-        """Send some requests, one after the other. Raises RuntimeError for a wrong answer."""
+        """Send some requests, one after the other. Raises RuntimeError for a wrong answer, and when there is none."""
+        try:
+            self._ask(count)
+        except (OSError, http.client.HTTPException) as error:
+            raise RuntimeError(f"{self._name}: {error}; {self._last_words()}") from error
+
+    def _ask(self, count: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_ANSWER_SECONDS)
         try:
             for _ in range(count):
@@ -75,13 +79,20 @@ class Server:
                 response = connection.getresponse()
                 body = response.read()
                 if response.status != 200 or not _means(body, self._target.answer):
-                    raise RuntimeError(f"wrong answer: {response.status} {body[:200]!r}")
+                    raise RuntimeError(f"{self._name} answered {response.status} {body[:200]!r}; {self._last_words()}")
         finally:
             connection.close()
 
+    @property
+    def _name(self) -> str:
+        return " ".join(self._command[:4])
+
     def _last_words(self) -> str:
+        """How it ended, if it has, and the end of what it printed."""
+        code = self._process.poll()
         self._log.seek(0)
-        return self._log.read()[-2000:].decode(errors="replace").strip()
+        words = self._log.read()[-2000:].decode(errors="replace").strip()
+        return f"{'it runs' if code is None else f'it ended with {code}'}, its last words: {words or 'none'}"
 
 
 def _means(body: bytes, answer: Any) -> bool:

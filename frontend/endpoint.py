@@ -23,6 +23,10 @@ _FORMS_AFTER: Final = 8  # requests of one form before lanes with columns for it
 _MOST_FORMS: Final = 8  # a client can't make the server open lanes without end
 
 
+class TooLargeError(ServingError):
+    """A request that no lane can ever take."""
+
+
 class Endpoint:
     """Requests whose rows have a form with columns go there; all others go packed to a base lane.
 
@@ -73,18 +77,19 @@ class Endpoint:
         message = {"type": "want_lane", "servable": self.servable, "signature": self.signature.name, "inputs": inputs}
         self._ask(message)
 
-    def submit(self, inputs: Sequence[Tensor], deadline: int) -> Pending:
-        """Put a request into the least busy worker's lane; `deadline` in ns of CLOCK_MONOTONIC, 0: none.
+    def submit(self, inputs: Sequence[Tensor], timeout: int) -> Pending:
+        """Put a request into the least busy worker's lane; `timeout` in ns, 0: none.
 
         Raises ServingError: UNAVAILABLE when every lane is full.
         """
         now = time.monotonic_ns()
+        deadline = now + timeout if timeout > 0 else 0
         form, rows = _form(inputs)
         if form is not None:
             lanes = self._columns.get(form)
             if lanes is not None:
                 lane = lanes[0] if len(lanes) == 1 else min(lanes, key=_busyness)
-                if rows * 2 <= lane.producer.lane.spec.rows:  # more would hold up the ring: those go packed
+                if rows <= lane.most_rows:  # more would hold up the ring: those go packed
                     pending = lane.submit_rows([tensor.data for tensor in inputs], rows, now, deadline)  # type: ignore[misc]
                     if pending is None:
                         raise ServingError(Code.UNAVAILABLE, _FULL)
@@ -99,7 +104,7 @@ class Endpoint:
         room = lane.producer.lane.spec.request_bytes
         if packed.size(tensors) > room:
             text = f"The request's tensors take {packed.size(tensors)} bytes, the lane holds {room}: "
-            raise ServingError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")
+            raise TooLargeError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")
         pending = lane.submit_packed(tensors, rows, now, deadline)
         if pending is None:
             raise ServingError(Code.UNAVAILABLE, _FULL)
@@ -120,16 +125,16 @@ class Endpoint:
         """
         producer = pending.lane.producer
         status, is_packed = producer.verdict(pending.number)
+        if not status and not is_packed:
+            rows = producer.answer_rows(pending.number)
+            return [Tensor(spec.dtype, array.shape, array) for spec, array in zip(self.signature.outputs, rows, strict=True)]
         try:
-            if status:
-                text = bytes(producer.answer_packed(pending.number)[0].data).decode() if is_packed else ""
-                raise ServingError(Code(status), text)
-            if is_packed:
+            if not status:
                 return [unpacked(tensor) for tensor in producer.answer_packed(pending.number)]
+            text = bytes(producer.answer_packed(pending.number)[0].data).decode() if is_packed else ""
         except (ValueError, IndexError) as error:
             raise ServingError(Code.INTERNAL, f"The worker's answer is damaged: {error}") from error
-        rows = producer.answer_rows(pending.number)
-        return [Tensor(spec.dtype, array.shape, array) for spec, array in zip(self.signature.outputs, rows, strict=True)]
+        raise ServingError(Code(status), text)
 
 
 def _busyness(lane: OpenLane) -> int:

@@ -28,7 +28,7 @@ _EXPIRE_SECONDS: Final = 0.1  # how often deadlines are looked at
 
 
 class FrontEnd:
-    """Joins a protocol to the lanes. `run` is submit and await; decode and encode are the protocol's."""
+    """Joins a protocol to the lanes."""
 
     def __init__(self, control: socket.socket, doorbell: Doorbell) -> None:
         self.catalog = Catalog()
@@ -56,29 +56,17 @@ class FrontEnd:
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
         self._channel.send({"type": "ready"})
 
-    async def run(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: float) -> Pending:
-        """Submit a request and wait until it is completed; `timeout` in seconds, 0: none.
+    def submit(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int) -> Pending:
+        """Put a request into a lane of an open endpoint; `timeout` in ns, 0: none. Raises ServingError.
 
-        Read its answer with `endpoint.answer`, then call `done` on what is returned. Raises ServingError.
+        Await its `future`, read its answer with `endpoint.answer`, and call `done` whatever happened.
         """
-        if not endpoint.base:
-            await endpoint.open()
-        deadline = time.monotonic_ns() + int(timeout * 1e9) if timeout > 0 else 0
-        pending = endpoint.submit(inputs, deadline)
+        pending = endpoint.submit(inputs, timeout)
         self._busy.add(pending.lane)
-        self._ring_soon(pending.lane.worker)
-        try:
-            await pending.future
-        except BaseException:
-            pending.done()
-            raise
-        return pending
-
-    def _ring_soon(self, worker: str) -> None:
-        """Ring a worker's doorbell once for all requests of this turn of the loop."""
-        if not self._to_ring:
+        if not self._to_ring:  # a worker's doorbell is rung once for all requests of this turn of the loop
             self._loop.call_soon(self._ring)
-        self._to_ring.add(worker)
+        self._to_ring.add(pending.lane.worker)
+        return pending
 
     def _ring(self) -> None:
         for worker in self._to_ring:

@@ -41,12 +41,13 @@ class Pending:
 class OpenLane:
     """All on the event loop. `outstanding_rows` is the measure of how busy the worker behind it is."""
 
-    __slots__ = ("_unreleased", "_waiting", "collected", "number", "outstanding_rows", "producer", "worker")
+    __slots__ = ("_unreleased", "_waiting", "collected", "most_rows", "number", "outstanding_rows", "producer", "worker")
 
     def __init__(self, number: int, worker: str, producer: LaneProducer) -> None:
         self.number = number
         self.worker = worker
         self.producer = producer
+        self.most_rows = producer.lane.spec.rows // 2  # of one request
         self.outstanding_rows = 0
         self.collected = 0  # requests whose completion was told to those who wait
         self._waiting: deque[Pending] = deque()  # submitted, not collected

@@ -59,6 +59,8 @@ class Lanes:
         await worker.ready.wait()
         report = await worker.call({"type": "form", **route.to_wire()})
         columns = report["columns"]
+        if route.inputs is not None and not columns:  # not a form that columns would be of use for
+            return
         inputs, outputs = _columns(columns[0]) if columns else (), _columns(columns[1]) if columns else ()
         label = {
             "frontend": frontend.title,

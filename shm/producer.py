@@ -138,10 +138,10 @@ class LaneProducer:
         if number >= self.released:  # otherwise the slot may be another request's by now
             self._descriptor_words[number % self._slots * _WORDS + 5] |= layout.ABANDONED << 32
 
-    def verdict(self, number: int) -> tuple[int, bool]:
-        """Of a completed request: its canonical code, and whether its answer is packed."""
+    def verdict(self, number: int) -> tuple[int, int]:
+        """Of a completed request: its canonical code, and not 0 if its answer is packed."""
         word = self._descriptor_words[number % self._slots * _WORDS + 6]
-        return word & 0xFFFF, bool(word >> 32 & layout.ANSWER_PACKED)
+        return word & 0xFFFF, word >> 32 & layout.ANSWER_PACKED
 
     def answer_rows(self, number: int) -> list[Array]:
         """Views of a completed request's rows in the output columns, valid until its release."""

@@ -23,6 +23,9 @@ from workers.engine import Form, LoadedVersion
 Array = npt.NDArray[Any]
 Inputs = Sequence[tuple[int, Column]]
 
+# The synthetic rows in the batch: in neither order, not the same backwards and one of them several times, so that a sort,
+# a reversal, a running maximum or a set of the rows does not look like a function of each row.
+_ORDER: Final = (1, 0, 1, 1)
 _TIMED_RUNS: Final = 5
 _SLOW_SECONDS: Final = 0.02  # a model that takes longer gains nothing from the calling thread, and is not timed further
 _MOST_SECONDS: Final = 0.05  # of one batch, by the estimate
@@ -48,26 +51,27 @@ def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
     if not inputs:
         return Report(None, False, "it has no inputs")
     rows = [_rows(inputs, first, 1) for first in (0, 1)]
-    both = [np.concatenate(pair) for pair in zip(*rows, strict=True)]
+    batch = [np.concatenate([pair[row] for row in _ORDER]) for pair in zip(*rows, strict=True)]
     try:
         warm_up, _ = _run(version, signature, inputs, rows[0])
         second, seconds = _run(version, signature, inputs, rows[1])
         alone = [warm_up, second]
-        together, pair = _run(version, signature, inputs, both)
-        columns = _columns(alone[0], together)
+        together, batch_seconds = _run(version, signature, inputs, batch)
+        columns = _columns(alone, together)
         if columns is None:
             return Report(None, False, "an output's first dimension is not the batch, or its rows have no fixed size")
         form = Form(tuple(inputs), columns)
         inline = False
         if seconds < _SLOW_SECONDS:
             inline, seconds = _time(version, signature, form, rows[0])
-            _, pair = _time(version, signature, form, both)
+            _, batch_seconds = _time(version, signature, form, batch)
         reason = _difference(alone, together)
         if reason:
             return Report(form, False, reason, inline, seconds)
     except ServingError as error:
-        return Report(None, False, f"a run on synthetic rows failed: {error.message.splitlines()[0]}")
-    more = max(pair - seconds, seconds / _LEAST_SHARE, 1e-9)
+        text = (error.message or error.code.name).splitlines()[0]
+        return Report(None, False, f"a run on synthetic rows failed: {text}")
+    more = max((batch_seconds - seconds) / (len(_ORDER) - 1), seconds / _LEAST_SHARE, 1e-9)
     row_bytes = sum(column.row_bytes for _, column in (*form.inputs, *form.outputs))
     most_rows = int(min(_MOST_SECONDS / more, _MOST_BYTES / max(row_bytes, 1), _MOST_ROWS))
     reason = "rows run alone and together gave the same answers"
@@ -116,23 +120,26 @@ def _array(tensor: PackedTensor) -> Array:
     return np.frombuffer(tensor.data, dtype=storage).reshape(tensor.shape).copy()
 
 
-def _columns(one: Sequence[tuple[int, Array]], two: Sequence[tuple[int, Array]]) -> tuple[tuple[int, Column], ...] | None:
+def _columns(
+    alone: Sequence[Sequence[tuple[int, Array]]], together: Sequence[tuple[int, Array]]
+) -> tuple[tuple[int, Column], ...] | None:
     """The outputs as columns, or None where one is not."""
     columns = []
-    for (number, alone), (_, together) in zip(one, two, strict=True):
-        if not dtype_of(number).numpy or not alone.ndim or alone.ndim != together.ndim:
+    for index, (number, joined) in enumerate(together):
+        row = joined.shape[1:]
+        if not dtype_of(number).numpy or not joined.size or joined.shape[:1] != (len(_ORDER),):
             return None
-        if (alone.shape[0], together.shape[0]) != (1, 2) or alone.shape[1:] != together.shape[1:] or not alone.size:
+        if any(answers[index][1].shape != (1, *row) for answers in alone):
             return None
-        columns.append((number, Column(dtype_of(number).numpy, alone.shape[1:])))
+        columns.append((number, Column(dtype_of(number).numpy, row)))
     return tuple(columns)
 
 
 def _difference(alone: Sequence[Sequence[tuple[int, Array]]], together: Sequence[tuple[int, Array]]) -> str:
     """Why rows may not share a batch, "" if they may."""
     for index, (number, joined) in enumerate(together):
-        for row, answers in enumerate(alone):
-            if not _same(number, answers[index][1][0], joined[row]):
+        for place, row in enumerate(_ORDER):
+            if not _same(number, alone[row][index][1][0], joined[place]):
                 return "a row's answer differs when another row is in its batch"
     return ""
 

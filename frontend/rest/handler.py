@@ -9,6 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from frontend.catalog import ModelSpec
+from frontend.endpoint import TooLargeError
 from frontend.front_end import FrontEnd
 from frontend.rest.predict_answer import encode_answer
 from frontend.rest.predict_body import PredictBody
@@ -28,7 +29,7 @@ class Handler:
 
     def __init__(self, front_end: FrontEnd, options: ServerOptions) -> None:
         self._front_end = front_end
-        self._timeout = options.rest_api_timeout_in_ms / 1000
+        self._timeout = options.rest_api_timeout_in_ms * 1_000_000
         self._most_bytes = options.max_request_bytes
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -37,6 +38,8 @@ class Handler:
             return await self._dispatch(request)
         except VersionError:
             return web.Response(status=400, content_type="application/json")
+        except TooLargeError as error:
+            return error_reply(error, 413)
         except ServingError as error:
             return error_reply(error)
         except web.HTTPRequestEntityTooLarge:
@@ -75,8 +78,11 @@ class Handler:
             text = f'Serving signature name: "{signature_name}" not found in signature def'
             raise ServingError(Code.INVALID_ARGUMENT, text) from None
         tensors, rows = call.tensors(endpoint.signature)
-        pending = await self._front_end.run(endpoint, tensors, self._timeout)
+        if not endpoint.base:
+            await endpoint.open()
+        pending = self._front_end.submit(endpoint, tensors, self._timeout)
         try:
+            await pending.future
             return reply(encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
         finally:
             pending.done()

@@ -11,12 +11,30 @@ import simdjson
 
 from frontend.rest.json_values import FLOATS, INTEGERS, MOST_DIMS, text_bytes
 from frontend.tensors import Tensor
-from ringserve.tensor import STRING, DType
+from ringserve.tensor import BY_NAME, DType
 
-_NUMBERS: Final = frozenset((int, float))
-_INTS: Final = frozenset((int,))
-_BOOLS: Final = frozenset((bool,))
-_TEXTS: Final = frozenset((str,))
+
+class _Rule(NamedTuple):
+    """Which Python types a dtype's elements may all have, and the types that numpy parses and keeps them as."""
+
+    kinds: frozenset[type]
+    parsed: np.dtype[Any] | None  # None: strings
+    kept: np.dtype[Any] | None  # None: as parsed
+
+
+def _rule(name: str) -> _Rule:
+    storage = np.dtype(BY_NAME[name].numpy)
+    if name in FLOATS:
+        return _Rule(frozenset((int, float)), storage, None)
+    if name == "bool":
+        return _Rule(frozenset((bool,)), storage, None)
+    if storage.itemsize < 4:  # checked as int32, then cut, as upstream does
+        return _Rule(frozenset((int,)), np.dtype("<i4"), storage)
+    return _Rule(frozenset((int,)), storage, None)
+
+
+_RULES: Final = {name: _rule(name) for name in (*FLOATS, *INTEGERS, "bool")}
+_RULES["string"] = _Rule(frozenset((str,)), None, None)
 
 
 def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
@@ -29,29 +47,18 @@ def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
             return None
         shape.append(size)
         flat = list(chain.from_iterable(flat))
-    return _tensor(flat, tuple(shape), dtype)
-
-
-def _tensor(flat: list[Any], shape: tuple[int, ...], dtype: DType) -> Tensor | None:
-    if not flat:
+    rule = _RULES.get(dtype.name)
+    if not flat or rule is None or not rule.kinds.issuperset(map(type, flat)):
         return None
-    kinds = set(map(type, flat))
+    if rule.parsed is None:
+        return Tensor(dtype, tuple(shape), list(map(text_bytes, flat)))
     try:
-        if dtype.name in FLOATS:
-            if kinds <= _NUMBERS:
-                return Tensor(dtype, shape, np.array(flat, dtype=dtype.numpy).reshape(shape))
-        elif dtype is STRING:
-            if kinds == _TEXTS:
-                return Tensor(dtype, shape, list(map(text_bytes, flat)))
-        elif dtype.name == "bool":
-            if kinds == _BOOLS:
-                return Tensor(dtype, shape, np.array(flat, dtype=dtype.numpy).reshape(shape))
-        elif dtype.name in INTEGERS and kinds == _INTS:
-            checked = np.array(flat, dtype="<i4" if np.dtype(dtype.numpy).itemsize < 4 else dtype.numpy)
-            return Tensor(dtype, shape, checked.astype(dtype.numpy, copy=False).reshape(shape))
+        array = np.array(flat, rule.parsed)
     except OverflowError:
-        pass
-    return None
+        return None
+    if rule.kept is not None:
+        array = array.astype(rule.kept)
+    return Tensor(dtype, tuple(shape), array if len(shape) == 1 else array.reshape(shape))
 
 
 class NumberBody(NamedTuple):
@@ -74,7 +81,7 @@ class NumberBody(NamedTuple):
             # A parser of its own: one that is used again would refuse while an earlier document's buffer lives.
             array: Any = simdjson.Parser().parse(self.text)
             numbers = np.frombuffer(array.as_buffer(of_type=kind), dtype=storage)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RuntimeError):  # RuntimeError: more than 64 bits
             return None
         if dtype.name == "int32" and numbers.size and (numbers.min() < -(1 << 31) or numbers.max() >= 1 << 31):
             return None

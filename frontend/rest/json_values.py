@@ -134,9 +134,12 @@ def _string(value: Any) -> bytes:
 def decode_base64(text: str) -> bytes:
     """Standard alphabet; padding may be missing and may be written as dots; white space is skipped."""
     raw = _SPACE.sub(b"", text.encode("utf-8", "surrogatepass")).replace(b".", b"=")
-    padded = raw if raw.endswith(b"=") else raw + b"=" * (-len(raw) % 4)
+    digits = raw.rstrip(b"=")
+    padding = -len(digits) % 4
     try:
-        return base64.b64decode(padded, validate=True)
+        if len(raw) - len(digits) not in (0, padding):
+            raise ValueError("wrong padding")
+        return base64.b64decode(digits + b"=" * padding, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ServingError(Code.INVALID_ARGUMENT, "Unable to base64 decode") from error
 

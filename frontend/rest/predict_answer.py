@@ -26,7 +26,7 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
     """
     if not tensors:
         raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
-    if rows:
+    if rows and (len(tensors) > 1 or not tensors[0].shape):
         _check_rows(specs, tensors)
     values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
     if len(values) == 1:
@@ -65,7 +65,7 @@ def _value(spec: TensorSpec, tensor: Tensor) -> Any:
         return tensor.data.item() if tensor.dtype.name != "float" else _shortest(tensor.data[()])
     if not tensor.data.size:
         return tensor.data.tolist()  # orjson forgets the outer brackets of shapes like (2, 0)
-    return np.ascontiguousarray(tensor.data)
+    return tensor.data
 
 
 def _texts(alias: str, elements: Sequence[bytes]) -> list[Any]:

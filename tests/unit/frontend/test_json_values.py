@@ -249,7 +249,24 @@ def test_base64(text: str, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["A", "AAAAA", "YQ=", "Y===", "=", "====", "YWJj=", "Y=Q=", "-_-_", "YQ==YQ==", "a*b=", "é", "\ud800"]
+    "text",
+    [
+        "A",
+        "AAAAA",
+        "YQ=",
+        "Y===",
+        "=",
+        "====",
+        "YWJj=",
+        "YWJj====",
+        "YQ===",
+        "Y=Q=",
+        "-_-_",
+        "YQ==YQ==",
+        "a*b=",
+        "é",
+        "\ud800",
+    ],
 )
 def test_bad_base64(text: str) -> None:
     assert refusal({"b64": text}, "string") == "Unable to base64 decode"

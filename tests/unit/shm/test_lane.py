@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -486,6 +487,26 @@ def test_an_answer_waits_for_room(producer: LaneProducer, consumer: LaneConsumer
     assert consumer.answer(2, [tensor])
     consumer.finish(ticket)
     assert answers(producer, range(1, 3)) == [bytes(1500), b"c" * 1500]
+
+
+def test_answers_from_several_threads(producer: LaneProducer, consumer: LaneConsumer) -> None:
+    """Batches run in threads and write their answers there; only the cursors stay with one."""
+
+    def answer(number: int) -> None:
+        assert consumer.answer(number, [PackedTensor(0, (600,), b"%d" % (number % 10) * 600)])
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(300):
+            submit(producer, 4)
+            tickets = [consumer.take(1) for _ in range(4)]
+            for _ in pool.map(answer, [ticket.start for ticket in tickets]):
+                pass
+            consumer.beat(1)
+            for ticket in tickets:
+                consumer.finish(ticket)
+            numbers = range(producer.released, producer.completed)
+            assert answers(producer, numbers) == [b"%d" % (number % 10) * 600 for number in numbers]
+            producer.release(producer.completed)
 
 
 def test_what_a_dead_worker_began_is_no_answer(producer: LaneProducer, consumer: LaneConsumer, lane: Lane) -> None:

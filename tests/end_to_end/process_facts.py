@@ -1,0 +1,71 @@
+"""What the kernel says of a server's processes, from /proc."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+
+class Memfd(NamedTuple):
+    """A piece of anonymous shared memory: which one, and how much of it really is memory."""
+
+    inode: int
+    resident: int
+
+
+def session(leader: int) -> dict[str, int]:
+    """The processes that a server started with a session of its own consists of: their ids by title."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and entry != str(os.getpid()):
+            with suppress(*_GONE):
+                if os.getsid(int(entry)) == leader and state(int(entry)) not in "ZX":
+                    found[title(int(entry))] = int(entry)
+    return found
+
+
+def state(pid: int) -> str:
+    """One letter: R running, S asleep, T stopped, Z ended and not yet collected."""
+    return _stat(pid)[0]
+
+
+def _stat(pid: int) -> list[str]:
+    # The name before these fields may hold anything, but nothing behind it holds a parenthesis.
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+
+
+def title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that the process has in use, shared memory included."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def mapped_files(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
+    return {line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6}
+
+
+def memfds(pids: Iterable[int]) -> set[Memfd]:
+    """The lanes' memory that these processes hold open."""
+    found = set()
+    for pid in pids:
+        with suppress(*_GONE):
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with suppress(*_GONE):
+                    if os.readlink(entry.path).startswith("/memfd:ringserve"):
+                        status = os.stat(entry.path)
+                        found.add(Memfd(status.st_ino, status.st_blocks * 512))
+    return found
+
+
+def all_memfds() -> set[int]:
+    """The inodes of all lanes of any server on this machine."""
+    return {memfd.inode for memfd in memfds(int(entry) for entry in os.listdir("/proc") if entry.isdigit())}

@@ -1,0 +1,187 @@
+"""A server as its users start it: the real command as a process, on a free port, with its log."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from end_to_end import process_facts
+from end_to_end.http_answer import Answer, Body, ask
+from end_to_end.waiting import wait_until
+
+START_LIMIT = 60
+STOP_LIMIT = 40
+GONE_LIMIT = 3
+
+_BIN = Path(sys.executable).parent
+RINGSERVE = (str(_BIN / "ringserve"), "serve")
+TENSORFLOW_MODEL_SERVER = (str(_BIN / "tensorflow_model_server"),)
+
+_STARTED = re.compile(r"Exporting HTTP/REST API at:localhost:(\d+)")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class RunningServer:
+    """Started on entering `with`, ended on leaving it, whatever happened; nothing of it may be left then."""
+
+    def __init__(self, *flags: str, command: Sequence[str] = RINGSERVE, port: int = 0) -> None:
+        self.port = port or free_port()
+        self.pid = 0
+        self._command = [*command, f"--rest_api_port={self.port}", f"--port={free_port()}", *flags]
+        self._process: subprocess.Popen[str]
+        self._lines: list[str] = []
+        self._line_came = threading.Condition()
+        self._reader = threading.Thread(target=self._read_log, name="log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.begin()
+        try:
+            self.wait_until_it_serves()
+        except BaseException:
+            self._kill()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            lanes = {memfd.inode for memfd in self.lanes()}
+            if self._process.poll() is None:
+                code = self.stop()
+                assert code == 0, f"ended with {code}:\n{self.log}"
+            wait_until(lambda: not self.processes(), GONE_LIMIT, f"every process gone, but {self.processes()} are not")
+            assert not lanes & process_facts.all_memfds(), "shared memory is left"
+        finally:
+            self._kill()
+        assert "Traceback" not in self.log, self.log
+
+    def begin(self) -> None:
+        """Start the process, and wait for nothing."""
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            cwd="/",
+        )
+        self.pid = self._process.pid
+        self._reader.start()
+
+    def wait_until_it_serves(self) -> None:
+        self.wait_for_log(_STARTED, START_LIMIT)
+        wait_until(self._accepts, START_LIMIT, "a connection")
+
+    def _accepts(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _read_log(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._line_came:
+                self._lines.append(line)
+                self._line_came.notify_all()
+        with self._line_came:
+            self._line_came.notify_all()
+
+    @property
+    def log(self) -> str:
+        """Everything that its processes have written so far."""
+        with self._line_came:
+            return "".join(self._lines)
+
+    def wait_for_log(self, pattern: str | re.Pattern[str], seconds: float, after: int = 0) -> re.Match[str]:
+        """The first match behind the first `after` characters of the log; fails when none comes, or the server ends."""
+        give_up = time.monotonic() + seconds
+        with self._line_came:
+            while True:
+                found = re.search(pattern, "".join(self._lines)[after:])
+                if found:
+                    return found
+                ended = self._process.poll() is not None and not self._reader.is_alive()
+                assert not ended, f"ended with {self._process.returncode} before {pattern}:\n{self.log}"
+                assert time.monotonic() < give_up, f"no {pattern} within {seconds} s:\n{self.log}"
+                self._line_came.wait(0.1)
+
+    def processes(self) -> dict[str, int]:
+        """Ids of the running processes by title."""
+        return process_facts.session(self.pid)
+
+    def process(self, role: str) -> int:
+        """The id of the process that has this role now: "worker cpu:0", "frontend rest 0"."""
+        return wait_until(lambda: self.processes().get(f"ringserve: {role}"), START_LIMIT, f"a process for {role}")
+
+    def lanes(self) -> set[process_facts.Memfd]:
+        return process_facts.memfds(self.processes().values())
+
+    def send_signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_LIMIT) -> int:
+        """The exit status, once it ends; its log is complete then."""
+        code = self._process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.send_signal(number)
+        return self.wait()
+
+    def _kill(self) -> None:
+        for pid in self.processes().values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait(STOP_LIMIT)
+        self._reader.join(STOP_LIMIT)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def ask(self, method: str, path: str, body: Body = None, headers: dict[str, str] | None = None) -> Answer:
+        return ask(self.port, method, path, body, headers)
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def predict(self, model: str, body: Body, version: int | None = None) -> Answer:
+        which = "" if version is None else f"/versions/{version}"
+        return self.ask("POST", f"/v1/models/{model}{which}:predict", body)
+
+    def states(self, model: str) -> dict[int, str]:
+        """The states of a model's versions, highest first."""
+        answer = self.get(f"/v1/models/{model}")
+        assert answer.status == 200, answer
+        versions: list[dict[str, Any]] = answer.json["model_version_status"]
+        return {int(entry["version"]): str(entry["state"]) for entry in versions}
+
+
+def run_to_its_end(*flags: str, command: Sequence[str] = RINGSERVE, port: int = 0) -> tuple[int, str]:
+    """Start a server that is expected to end by itself: its exit status and all that it wrote."""
+    server = RunningServer(*flags, command=command, port=port)
+    server.begin()
+    try:
+        return server.wait(START_LIMIT), server.log
+    finally:
+        server._kill()
