@@ -36,6 +36,7 @@ _EFFECTIVE = frozenset(
     }
 )
 
+_NOTES = {"port": "--port is accepted, but gRPC is not served yet: nothing listens there, ask over REST"}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _BITS = {"int32": 32, "int64": 64}
@@ -185,7 +186,7 @@ def parse(argv: Sequence[str], defaults: Mapping[str, Value] | None = None) -> C
 
 def without_effect(given: Sequence[str]) -> list[str]:
     """One line for each flag given that this version accepts and does nothing with."""
-    return [f"--{name} is accepted, but has no effect yet" for name in given if not FLAGS[name].effective]
+    return [_NOTES.get(name, f"--{name} is accepted, but has no effect yet") for name in given if not FLAGS[name].effective]
 
 
 def usage(command: str, defaults: Mapping[str, Value] | None = None) -> str:

@@ -285,7 +285,11 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 @settings(deadline=None, max_examples=200)
 @given(
-    st.one_of(regular(finite), regular(st.integers(-(1 << 63), (1 << 64) - 1)), regular(st.integers(-9, 9) | finite | st.integers())),
+    st.one_of(
+        regular(finite),
+        regular(st.integers(-(1 << 63), (1 << 64) - 1)),
+        regular(st.integers(-9, 9) | finite | st.integers()),
+    ),
     st.sampled_from(NUMERIC),
     st.randoms(use_true_random=False),
     st.data(),

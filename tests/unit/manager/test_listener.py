@@ -9,8 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from manager.frontend_process import FrontEndProcess
-from manager.listener import bind
+from manager.listener import bind, share_with_the_past
 from ringserve.errors import Code, ServingError
 
 LOOPBACKS = ("127.0.0.1", "::1")
@@ -30,10 +29,8 @@ def bound(stack: ExitStack, port: int = 0, count: int = 1) -> tuple[list[socket.
 
 def listen(sockets: list[socket.socket]) -> None:
     """As a front end does with its socket once the supervisor lets it accept."""
-    for index, sock in enumerate(sockets):
-        frontend = FrontEndProcess("rest", index, sock)
-        frontend.accept()
-        frontend.doorbell.close()
+    for sock in sockets:
+        share_with_the_past(sock)
         sock.listen()
 
 

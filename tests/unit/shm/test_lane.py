@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -329,7 +329,9 @@ class LaneMachine(RuleBasedStateMachine):
                     np.testing.assert_array_equal(values, expected)
 
 
-LaneMachine.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=60)
+LaneMachine.TestCase.settings = settings(
+    deadline=None, max_examples=150, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow]
+)
 TestLane = LaneMachine.TestCase
 
 

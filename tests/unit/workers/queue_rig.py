@@ -143,7 +143,7 @@ class Rig:
 
     def add_lane(self, number: int) -> QueuedLane:
         front = self.fronts[number]
-        mapped = Lane.attach(os.dup(front.lane.segment.map_fd), self._spec)
+        mapped = Lane.attach(os.dup(front.lane.segment.fd), self._spec)
         lane = QueuedLane.make(number, LaneConsumer(mapped), Doorbell(os.dup(front.bell.fd)))
         self.queue.lanes.append(lane)
         return lane
