@@ -76,7 +76,7 @@ def _best_and_median(row: Row, figures: Sequence[float]) -> list[str]:
 
 def _goal(row: Row, goal: Goal) -> str:
     sign = ">=" if row.better == "higher" else "<="
-    return f"{sign} {goal.limit:g}x" if goal.of == "ratio" else f"{sign} {goal.limit:,g} {row.unit}"
+    return f"{sign} {goal.limit:g}x" if goal.of == "ratio" else f"{sign} {goal.limit:,.12g} {row.unit}"
 
 
 def number(value: float) -> str:

@@ -27,8 +27,11 @@ class Doorbell:
 
         Without a timeout this is one system call, which is why the eventfd is a blocking one.
         """
-        if timeout is not None and not select.select([self.fd], [], [], timeout)[0]:
-            return False
+        if timeout is not None:
+            poll = select.poll()  # not select, which fails for descriptors from 1024 on
+            poll.register(self.fd, select.POLLIN)
+            if not poll.poll(timeout * 1000):
+                return False
         try:
             os.eventfd_read(self.fd)
         except InterruptedError:  # the one call of `os` that Python does not repeat by itself

@@ -24,6 +24,7 @@ class Loop:
         self.doorbell = doorbell
         self.queues: list[Queue] = []
         self.stopping = False
+        self._recovering = False
         self._commands: deque[Callable[[], None]] = deque()
 
     def post(self, command: Callable[[], None]) -> None:
@@ -43,14 +44,27 @@ class Loop:
         while self._commands:
             self._commands.popleft()()
         now = time.monotonic_ns()
+        queues = self.queues
+        if self._recovering:
+            queues = [queue for queue in queues if queue.suspects][:1]
+            if not queues:
+                self._recovering, queues = False, self.queues
+            elif any(queue.in_flight for queue in self.queues):
+                return False
         busy = False
-        for queue in self.queues:
+        for queue in queues:
             try:
                 busy |= queue.turn(now)
             except BrokenLaneError as error:
                 _logger.error("a lane of %s is closed, its front end broke it: %s", queue.signature, error)
                 queue.lanes = [lane for lane in queue.lanes if not lane.consumer.broken]
         return busy
+
+    def recover(self) -> None:
+        """A lane with suspects was added. Until all suspects are settled nothing runs beside one: if a worker dies, it is
+        known of what.
+        """
+        self._recovering = True
 
     def beat(self) -> None:
         """Write the heartbeat into every lane: this worker still takes turns. A command, posted once a second."""

@@ -40,14 +40,19 @@ class Queue:
         self._pool = pool
         self._most_in_flight = most_in_flight
         self._post = post
-        self._in_flight = 0  # batches in the pool
+        self.in_flight = 0  # batches in the pool
         self._when_idle: Callable[[], None] | None = None
         self._start = 0  # which lane comes first in the next batch
         self._seconds = report.seconds  # of a run lately
 
+    @property
+    def suspects(self) -> int:
+        """Requests that a worker before had begun when it died."""
+        return sum(lane.suspects for lane in self.lanes)
+
     def turn(self, now: int) -> bool:
         """Run, or begin to run, the next batch, if any. Says whether there was one."""
-        if self._in_flight >= self._most_in_flight:
+        if self.in_flight >= self._most_in_flight:
             return False
         parts = self._next(now)
         if not parts:
@@ -58,7 +63,7 @@ class Queue:
         elif action is Action.ABANDONED:
             self._runner.fail(parts, ServingError(Code.CANCELLED, "The client went away"))
         elif self._seconds > _LONG_SECONDS:
-            self._in_flight += 1
+            self.in_flight += 1
             self._pool.submit(self._run_in_pool, parts)
             return True
         else:
@@ -105,7 +110,8 @@ class Queue:
         for index, piece in chosen:
             lane = self.lanes[index]
             if piece.action is Action.ROWS and not 0 < piece.rows <= lane.consumer.lane.spec.rows - piece.row:
-                raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})", lane.number)
+                lane.consumer.broken = True
+                raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
             parts.append(Part(lane, lane.consumer.take(piece.count), piece))
         return parts
 
@@ -119,9 +125,9 @@ class Queue:
         self._post(lambda: self._finish_from_pool(parts))
 
     def _finish_from_pool(self, parts: Sequence[Part]) -> None:
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._finish(parts)
-        if self._when_idle is not None and not self._in_flight:
+        if self._when_idle is not None and not self.in_flight:
             self._when_idle()
 
     @staticmethod
@@ -132,7 +138,7 @@ class Queue:
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call `then` once no batch of this queue runs, perhaps now. For a queue that is to go."""
         self.lanes.clear()
-        if self._in_flight:
+        if self.in_flight:
             self._when_idle = then
         else:
             then()

@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from ringserve.errors import Code, ServingError
+from shm import packed
+from shm.layout import ALIGNMENT
 from shm.packed import PackedTensor
 from workers.engine import LoadedVersion, RowFunction, Target
 from workers.planner import Action
@@ -20,6 +22,7 @@ _logger = logging.getLogger(__name__)
 
 _ANSWER_WAIT_SECONDS: Final = 2.0  # how long an answer waits for room in a lane before it becomes an error
 _MOST_TEXT: Final = 64 << 10  # bytes of an error's text
+_TEXT_HEAD: Final = packed.size([PackedTensor(0, (0,), b"")])  # what an answer needs besides its text
 
 
 class Runner:
@@ -138,8 +141,11 @@ class Runner:
     def _answer_error(self, lane: QueuedLane, number: int, error: ServingError) -> None:
         """The answer is an error: its code, and its text where the lane has room for that."""
         lane.consumer.set_status(number, int(error.code))
-        text = error.message.encode()[:_MOST_TEXT]
-        lane.consumer.answer(number, [PackedTensor(0, (len(text),), text)])
+        room = lane.consumer.lane.spec.answer_bytes // ALIGNMENT * ALIGNMENT - _TEXT_HEAD
+        if room >= 0:
+            # Replaced: what is no text in a path, say. Ignored: the half of a character that the cut may leave.
+            text = error.message.encode(errors="replace")[: min(room, _MOST_TEXT)].decode(errors="ignore").encode()
+            lane.consumer.answer(number, [PackedTensor(0, (len(text),), text)])
 
 
 def _addresses(columns: Sequence[int], row: int, row_bytes: Sequence[int]) -> list[int]:

@@ -145,6 +145,9 @@ class Worker:
             self._queues[key] = queue
             self._loop.queues.append(queue)
         queue.lanes.append(lane)
+        if lane.suspects:
+            self._loop.recover()
+        lane.doorbell.ring()  # a worker before may have died between its last answer and the ring
 
     def _on_drop_lane(self, message: Message, _: list[int]) -> None:
         self._loop.post(lambda: self._drop_lane(message["lane"]))

@@ -132,6 +132,9 @@ class RunningServer:
         """The id of the process that has this role now: "worker cpu:0", "frontend rest 0"."""
         return wait_until(lambda: self.processes().get(f"ringserve: {role}"), START_LIMIT, f"a process for {role}")
 
+    def cpu_seconds(self, role: str) -> float:
+        return process_facts.cpu_seconds(self.process(role))
+
     def lanes(self) -> set[process_facts.Memfd]:
         return process_facts.memfds(self.processes().values())
 

@@ -231,7 +231,7 @@ def test_flags_without_effect_are_told_once_each() -> None:
     line = parse(["--enable_batching", "--model_name=m", "--port=1", "--enable_batching=false"])
     assert without_effect(line.given) == [
         "--enable_batching is accepted, but has no effect yet",
-        "--port is accepted, but has no effect yet",
+        "--port is accepted, but gRPC is not served yet: nothing listens there, ask over REST",
     ]
     assert without_effect(parse([]).given) == []
 

@@ -1,0 +1,58 @@
+"""Servers under test, from their start to their end."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from bench.half_plus_two import predict
+from bench.load import Target
+from bench.server import Server, free_port
+
+
+def echo(target: Target) -> list[str]:
+    return [sys.executable, "-m", "bench.echo_server", "--port", str(target.port)]
+
+
+def test_the_request_is_http() -> None:
+    assert Target(80, "/p", '"ü"', None).request == (
+        b"POST /p HTTP/1.1\r\nHost: 127.0.0.1:80\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n"
+        + '"ü"'.encode()
+    )
+
+
+def test_a_server_is_awaited_asked_and_ended() -> None:
+    target = predict(free_port())
+    with Server(echo(target), target) as server:
+        assert server.until_answered() > 0
+        server.check(3)
+        assert psutil.pid_exists(server.pid)
+    assert not psutil.pid_exists(server.pid)
+
+
+def test_a_server_that_ends_is_told_with_its_last_words() -> None:
+    command = [sys.executable, "-c", "print('no such model'); raise SystemExit(3)"]
+    with Server(command, predict(free_port())) as server, pytest.raises(RuntimeError, match=r"ended with 3.*no such model"):
+        server.until_answered()
+
+
+def test_a_wrong_answer_is_told() -> None:
+    target = predict(free_port())
+    with (
+        Server(echo(target), replace(target, answer={"predictions": [1.0]})) as server,
+        pytest.raises(RuntimeError, match=r"answered 200 .*predictions.*it runs"),
+    ):
+        server.until_answered()
+
+
+def test_a_server_that_stops_listening_is_told() -> None:
+    target = predict(free_port())
+    with Server(echo(target), target) as server:
+        server.until_answered()
+        psutil.Process(server.pid).kill()
+        with pytest.raises(RuntimeError, match="bench.echo_server"):
+            for _ in range(1000):  # until the kernel has taken it down
+                server.check(1)
