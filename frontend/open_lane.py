@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from frontend.tensors import Array
@@ -41,7 +41,17 @@ class Pending:
 class OpenLane:
     """All on the event loop. `outstanding_rows` is the measure of how busy the worker behind it is."""
 
-    __slots__ = ("_unreleased", "_waiting", "collected", "most_rows", "number", "outstanding_rows", "producer", "worker")
+    __slots__ = (
+        "_create_future",
+        "_unreleased",
+        "_waiting",
+        "collected",
+        "most_rows",
+        "number",
+        "outstanding_rows",
+        "producer",
+        "worker",
+    )
 
     def __init__(self, number: int, worker: str, producer: LaneProducer) -> None:
         self.number = number
@@ -50,6 +60,8 @@ class OpenLane:
         self.most_rows = producer.lane.spec.rows // 2  # of one request
         self.outstanding_rows = 0
         self.collected = 0  # requests whose completion was told to those who wait
+        # Kept: in Python 3.11 every look for the running loop is a system call (getpid).
+        self._create_future: Callable[[], asyncio.Future[None]] = asyncio.get_running_loop().create_future
         self._waiting: deque[Pending] = deque()  # submitted, not collected
         self._unreleased: deque[Pending] = deque()
 
@@ -64,7 +76,7 @@ class OpenLane:
         return None if number == FULL else self._pend(number, rows, deadline)
 
     def _pend(self, number: int, rows: int, deadline: int) -> Pending:
-        pending = Pending(self, number, rows, deadline, asyncio.get_running_loop().create_future())
+        pending = Pending(self, number, rows, deadline, self._create_future())
         self._waiting.append(pending)
         self._unreleased.append(pending)
         self.outstanding_rows += rows

@@ -63,7 +63,8 @@ class Handler:
         return self._look_up(target)
 
     async def _body(self, request: web.BaseRequest) -> bytes:
-        if (request.content_length or 0) > self._most_bytes:
+        """The whole body. One that announces itself as too large is refused before it is read."""
+        if not request.content.is_eof() and (request.content_length or 0) > self._most_bytes:
             raise web.HTTPRequestEntityTooLarge(self._most_bytes, request.content_length or 0)
         return await request.read()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Self
 
 from end_to_end.http_answer import LIMIT, Answer, Body, as_bytes
@@ -62,7 +63,5 @@ class KeepAliveClient:
 
     async def close(self) -> None:
         self._writer.close()
-        try:
+        with suppress(ConnectionError):
             await self._writer.wait_closed()
-        except ConnectionError:
-            pass

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from shm import layout
 
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
@@ -48,12 +51,6 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Time that the process has had a processor for, of the user's and of the kernel's code."""
-    user, system = _stat(pid)[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 def mapped_files(pid: int) -> set[str]:
     lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").splitlines()
     return {line.split(maxsplit=5)[5] for line in lines if len(line.split(maxsplit=5)) == 6}
@@ -70,6 +67,22 @@ def memfds(pids: Iterable[int]) -> set[Memfd]:
                         status = os.stat(entry.path)
                         found.add(Memfd(status.st_ino, status.st_blocks * 512))
     return found
+
+
+def lane_headers(pid: int) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """Label and header words of each lane that the process holds open, as any tool may read them."""
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        if os.readlink(entry.path).startswith("/memfd:ringserve-lane"):
+            with open(entry.path, "rb") as segment:
+                header = segment.read(layout.HEADER_BYTES)
+            words = memoryview(header).cast("Q").tolist()
+            label = header[layout.LABEL : layout.LABEL + words[layout.WORD_LABEL_LENGTH]]
+            yield json.loads(label), words
+
+
+def requests_in_lanes(pid: int) -> int:
+    """Requests whose slots are not free again, over all lanes that the process holds open."""
+    return sum(words[layout.SUBMITTED] - words[layout.RELEASED] for _, words in lane_headers(pid))
 
 
 def all_memfds() -> set[int]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Self
 from end_to_end import process_facts
 from end_to_end.http_answer import Answer, Body, ask
 from end_to_end.waiting import wait_until
+from shm import layout
 
 START_LIMIT = 60
 STOP_LIMIT = 40
@@ -130,10 +132,14 @@ class RunningServer:
 
     def process(self, role: str) -> int:
         """The id of the process that has this role now: "worker cpu:0", "frontend rest 0"."""
-        return wait_until(lambda: self.processes().get(f"ringserve: {role}"), START_LIMIT, f"a process for {role}")
+        return wait_until(lambda: self.processes().get(f"ringserve: {role}", 0), START_LIMIT, f"a process for {role}")
 
-    def cpu_seconds(self, role: str) -> float:
-        return process_facts.cpu_seconds(self.process(role))
+    def completed(self) -> Counter[tuple[str, str]]:
+        """How many requests went from which front end to which worker, over all lanes that there are now."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for label, words in process_facts.lane_headers(self.pid):
+            counts[label["frontend"], label["worker"]] += words[layout.COMPLETED]
+        return counts
 
     def lanes(self) -> set[process_facts.Memfd]:
         return process_facts.memfds(self.processes().values())

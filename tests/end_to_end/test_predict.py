@@ -177,7 +177,7 @@ def test_a_scalar_answer_has_no_rows(catalogue: RunningServer) -> None:
 
 
 def test_a_model_without_inputs_cannot_be_asked_over_rest(catalogue: RunningServer) -> None:
-    for body in ({"inputs": {}}, {"instances": [{}]}):
+    for body in ('{"inputs": {}}', '{"instances": [{}]}'):
         answer = catalogue.predict("no_inputs", body)
         assert (answer.status, answer.error) == (400, "Failed to get input map for signature: DEFAULT")
 

@@ -53,6 +53,6 @@ def test_a_server_that_stops_listening_is_told() -> None:
     with Server(echo(target), target) as server:
         server.until_answered()
         psutil.Process(server.pid).kill()
-        with pytest.raises(RuntimeError, match="bench.echo_server"):
+        with pytest.raises(RuntimeError, match=r"bench\.echo_server"):
             for _ in range(1000):  # until the kernel has taken it down
                 server.check(1)

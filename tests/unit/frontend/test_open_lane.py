@@ -1,0 +1,238 @@
+"""A lane's front-end side: completion, deadlines, requests given up, and slots that go back in order."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worker_side import ROWS, SLOTS, array, lane_pair, on_loop
+
+from frontend.open_lane import OpenLane, Pending
+from ringserve.errors import Code, ServingError
+from shm.packed import PackedTensor
+
+
+def submit(lane: OpenLane, rows: int = 1, deadline: int = 0) -> Pending:
+    pending = lane.submit_rows([array(*range(rows))], rows, 1, deadline)
+    assert pending is not None
+    return pending
+
+
+@on_loop
+async def test_completion() -> None:
+    lane, worker = lane_pair()
+    first, second = submit(lane, 2), submit(lane)
+    assert (lane.outstanding_rows, lane.idle, lane.waiting) == (3, False, True)
+    lane.collect()
+    assert not first.future.done()
+    worker.answer()
+    lane.collect()
+    assert first.future.done() and not second.future.done()
+    assert (lane.outstanding_rows, lane.waiting) == (1, True)
+    worker.answer()
+    lane.collect()
+    await second.future
+    assert (lane.outstanding_rows, lane.idle, lane.waiting) == (0, False, False)
+    first.done()
+    second.done()
+    assert lane.idle
+    assert lane.producer.outstanding == 0
+
+
+@on_loop
+async def test_slots_go_back_in_order() -> None:
+    """An answer that is read late holds back those behind it, and gives them back with itself."""
+    lane, worker = lane_pair()
+    first, second, third, fourth = [submit(lane) for _ in range(4)]
+    worker.answer(4)
+    lane.collect()
+    third.done()
+    second.done()
+    assert lane.producer.released == 0
+    first.done()
+    assert lane.producer.released == 3
+    assert not lane.idle
+    fourth.done()
+    assert lane.producer.released == 4
+    assert lane.idle
+
+
+@on_loop
+async def test_done_twice_frees_nothing_of_others() -> None:
+    lane, worker = lane_pair()
+    first, second = submit(lane), submit(lane)
+    worker.answer(2)
+    lane.collect()
+    first.done()
+    first.done()
+    assert lane.producer.released == 1
+    second.done()
+    first.done()
+    assert lane.producer.released == 2
+
+
+@on_loop
+async def test_full() -> None:
+    lane, worker = lane_pair()
+    held = [submit(lane) for _ in range(SLOTS)]
+    assert lane.submit_rows([array(1)], 1, 1, 0) is None
+    assert lane.submit_packed([PackedTensor(1, (), b"1234")], 1, 1, 0) is None
+    assert lane.outstanding_rows == SLOTS
+    worker.answer(SLOTS)
+    lane.collect()
+    held[1].done()
+    assert lane.submit_rows([array(1)], 1, 1, 0) is None
+    held[0].done()
+    assert submit(lane) and submit(lane)
+    rows_lane, _ = lane_pair()
+    submit(rows_lane, ROWS)
+    assert rows_lane.submit_rows([array(1)], 1, 1, 0) is None
+
+
+@on_loop
+async def test_a_request_given_up_frees_its_slot_when_completed() -> None:
+    lane, worker = lane_pair()
+    given_up, kept = submit(lane, 3), submit(lane)
+    given_up.future.cancel()
+    given_up.done()
+    assert worker.abandoned(given_up.number) and not worker.abandoned(kept.number)
+    lane.collect()
+    assert lane.producer.released == 0  # the worker may be at it
+    assert lane.outstanding_rows == 4
+    worker.answer()
+    lane.collect()
+    assert lane.producer.released == 1
+    assert lane.outstanding_rows == 1
+    worker.answer()
+    lane.collect()
+    await kept.future
+    kept.done()
+    assert lane.idle
+
+
+@on_loop
+async def test_a_task_cancelled_after_completion() -> None:
+    """Its `done` comes when the request is collected already."""
+    lane, worker = lane_pair()
+
+    async def wait(pending: Pending) -> None:
+        try:
+            await pending.future
+        finally:
+            pending.done()
+
+    task = asyncio.create_task(wait(submit(lane)))
+    await asyncio.sleep(0)
+    worker.answer()
+    lane.collect()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert lane.idle
+    assert lane.producer.released == 1
+
+
+@on_loop
+async def test_deadlines() -> None:
+    lane, worker = lane_pair()
+    none, early, late = submit(lane), submit(lane, deadline=1000), submit(lane, deadline=2000)
+    lane.expire(999)
+    assert not early.future.done()
+    lane.expire(1000)
+    with pytest.raises(ServingError) as caught:
+        await early.future
+    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert caught.value.message == "Timed out waiting for notification"
+    early.done()
+    assert not none.future.done() and not late.future.done()
+    lane.expire(1 << 62)
+    lane.expire(1 << 62)  # told once
+    assert isinstance(late.future.exception(), ServingError)
+    late.done()
+    assert not none.future.done()
+    worker.answer(3)
+    lane.collect()
+    assert lane.producer.released == 0
+    await none.future
+    none.done()
+    assert lane.producer.released == 3
+
+
+@on_loop
+async def test_completed_before_it_expires() -> None:
+    lane, worker = lane_pair()
+    pending = submit(lane, deadline=1000)
+    worker.answer()
+    lane.collect()
+    lane.expire(5000)
+    await pending.future
+    pending.done()
+    assert lane.idle
+
+
+@on_loop
+async def test_expired_then_completed_before_anyone_looked() -> None:
+    lane, worker = lane_pair()
+    pending = submit(lane, deadline=1000)
+    lane.expire(1000)
+    worker.answer()
+    lane.collect()
+    with pytest.raises(ServingError):
+        await pending.future
+    pending.done()
+    assert lane.idle
+    assert lane.producer.released == 1
+
+
+steps = st.lists(
+    st.tuples(st.sampled_from(["submit", "answer", "collect", "done", "cancel", "expire"]), st.integers(0, 7)), max_size=60
+)
+
+
+@settings(deadline=None)
+@given(steps)
+def test_whatever_happens_slots_come_back_once_and_in_order(script: list[tuple[str, int]]) -> None:
+    """Against a plain model: released are exactly the oldest requests that are completed and done with."""
+    asyncio.run(_play(script))
+
+
+async def _play(script: list[tuple[str, int]]) -> None:
+    lane, worker = lane_pair()
+    open_requests: list[Pending] = []
+    settled: set[int] = set()
+    completed = submitted = 0
+    for step, choice in [*script, ("answer", SLOTS), ("collect", 0), *[("done", 0)] * SLOTS]:
+        if step == "submit":
+            pending = lane.submit_rows([array(1, 2)], 2, 1, 1 + choice)
+            assert (pending is None) == (submitted - lane.producer.released >= SLOTS)
+            if pending is not None:
+                assert pending.number == submitted
+                submitted += 1
+                open_requests.append(pending)
+        elif step == "answer" and worker.consumer.waiting:
+            worker.answer(min(max(choice, 1), worker.consumer.waiting))
+        elif step == "collect":
+            lane.collect()
+            completed = worker.consumer.completed
+        elif step in ("done", "cancel") and open_requests:
+            pending = open_requests.pop(choice % len(open_requests))
+            if step == "cancel":
+                pending.future.cancel()
+            elif pending.future.done() and not pending.future.cancelled():
+                pending.future.exception()  # somebody looked
+            pending.done()
+            settled.add(pending.number)
+        elif step == "expire":
+            lane.expire(choice)
+        released = 0
+        while released < completed and released in settled:
+            released += 1
+        assert lane.producer.released == released
+        assert lane.outstanding_rows == 2 * (submitted - completed)
+        assert lane.waiting == (completed < submitted)
+        assert lane.idle == (released == submitted)
+    assert lane.idle
+    for pending in open_requests:
+        pending.future.cancel()
