@@ -43,6 +43,7 @@ class Endpoint:
         self._seen: dict[Form, int] = {}
         self._ask = ask
         self._opening: asyncio.Future[None] | None = None
+        self._gone: ServingError | None = None
 
     @property
     def lanes(self) -> list[OpenLane]:
@@ -64,6 +65,11 @@ class Endpoint:
             self._opening.set_exception(error)
         self._opening = None
 
+    def retire(self, error: ServingError) -> None:
+        """No request may be put into its lanes any more."""
+        self._gone = error
+        self.refuse(error)
+
     async def open(self) -> None:
         """Wait for the base lane: it is made when the first request comes. Raises ServingError if it can't be."""
         if self.base:
@@ -72,6 +78,8 @@ class Endpoint:
             self._opening = asyncio.get_running_loop().create_future()
             self._want(None)
         await asyncio.shield(self._opening)
+        if self._gone is not None:  # since this request was woken
+            raise self._gone
 
     def _want(self, inputs: Any) -> None:
         message = {"type": "want_lane", "servable": self.servable, "signature": self.signature.name, "inputs": inputs}
@@ -131,10 +139,11 @@ class Endpoint:
         try:
             if not status:
                 return [unpacked(tensor) for tensor in producer.answer_packed(pending.number)]
-            text = bytes(producer.answer_packed(pending.number)[0].data).decode() if is_packed else ""
+            code = Code(status)
+            text = bytes(producer.answer_packed(pending.number)[0].data).decode("utf-8", "replace") if is_packed else ""
         except (ValueError, IndexError) as error:
             raise ServingError(Code.INTERNAL, f"The worker's answer is damaged: {error}") from error
-        raise ServingError(Code(status), text)
+        raise ServingError(code, text)
 
 
 def _busyness(lane: OpenLane) -> int:

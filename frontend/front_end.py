@@ -149,7 +149,7 @@ class FrontEnd:
         name, number = version.id
         gone = ServingError(Code.NOT_FOUND, f"Servable not found for request: Specific({name}, {number})")
         for endpoint in version.endpoints:
-            endpoint.refuse(gone)
+            endpoint.retire(gone)
         self._retiring[message["call"]] = version
         self._finish_retiring()
 

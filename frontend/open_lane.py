@@ -76,6 +76,7 @@ class OpenLane:
         return None if number == FULL else self._pend(number, rows, deadline)
 
     def _pend(self, number: int, rows: int, deadline: int) -> Pending:
+        rows = max(rows, 1)  # a request without rows keeps the worker busy too
         pending = Pending(self, number, rows, deadline, self._create_future())
         self._waiting.append(pending)
         self._unreleased.append(pending)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import io
 import itertools
@@ -19,6 +20,8 @@ from end_to_end.waiting import wait_until
 MB = 1_000_000
 MOST_BYTES = 100_000
 PREDICT = "/v1/models/half_plus_two:predict"
+HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n".encode()
+GZIP = {"Content-Encoding": "gzip"}
 QUESTION, ANSWER = b'{"instances": [2.0, 4.0]}', {"predictions": [4.0, 5.0]}
 
 
@@ -79,14 +82,16 @@ def test_questions_sent_ahead_are_answered_in_order(catalogue: RunningServer) ->
     "rubbish",
     [
         b"\0\0\0\0\r\n\r\n",
+        b"GET /v1/models/half_plus_two HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n",
         b"GET\r\n\r\n",
         b"hello, is anybody there?\r\n\r\n",
-        b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
-        b"POST /v1/models/half_plus_two:predict HTTP/9.9\r\n\r\n",
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + b"x: " + b"y" * 100_000 + b"\r\n\r\n",
+        HEAD + b"Content-Length: -5\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabcdefg\r\n0\r\n\r\n",
+        HEAD.replace(b"1.1", b"9.9") + b"\r\n",
+        HEAD + b"x: " + b"y" * 100_000 + b"\r\n\r\n",
+        HEAD.replace(b"half", b"x" * 100_000) + b"\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # how TLS begins
     ],
 )
@@ -127,6 +132,41 @@ def test_a_huge_body_without_a_length_is_refused_when_it_is_too_much(small: Runn
     assert (answer.status, "--max_request_bytes" in answer.error) == (413, True)
     assert sent < 50 * MB
     assert process_facts.resident_bytes(small.process("frontend rest 0")) < resident + 20 * MB
+    still_right(small)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_chunk_that_is_none_in_the_middle_of_a_body(catalogue: RunningServer, late: bool) -> None:
+    """Seen with the head, or once the answer's making has begun."""
+    with RawConnection(catalogue.port) as connection:
+        connection.send(chunked(PREDICT, QUESTION[:5], end=False) + b"zzz\r\n" * (not late))
+        if late:
+            still_right(catalogue)
+            connection.send(b"zzz\r\n")
+        assert connection.answer().status == 400
+    still_right(catalogue)
+
+
+def test_a_compressed_body(catalogue: RunningServer) -> None:
+    answer = catalogue.ask("POST", PREDICT, gzip.compress(QUESTION), GZIP)
+    assert (answer.status, answer.json) == (200, ANSWER)
+
+
+@pytest.mark.parametrize("body", [QUESTION, gzip.compress(QUESTION)[:-9], b"", gzip.compress(QUESTION)[:5] + b"\xff" * 30])
+def test_a_compressed_body_that_is_none(catalogue: RunningServer, body: bytes) -> None:
+    answer = catalogue.ask("POST", PREDICT, body, GZIP)
+    assert answer.status == 400
+    assert answer.error
+    still_right(catalogue)
+
+
+def test_a_small_body_that_grows_huge_is_refused(small: RunningServer) -> None:
+    resident = process_facts.resident_bytes(small.process("frontend rest 0"))
+    bomb = gzip.compress(bytes(80 * MB))
+    assert len(bomb) < MOST_BYTES
+    answer = small.ask("POST", PREDICT, bomb, GZIP)
+    assert (answer.status, "--max_request_bytes" in answer.error) == (413, True)
+    assert process_facts.resident_bytes(small.process("frontend rest 0")) < resident + 50 * MB
     still_right(small)
 
 

@@ -47,19 +47,15 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {  # name: result, arguments…
     "TF_CloseSession": (None, _P, _P),
     "TF_DeleteSession": (None, _P, _P),
     "TF_GraphOperationByName": (_P, _P, c.c_char_p),
-    "TF_NewTensor": (_P, _I, c.POINTER(_L), _I, _P, _S, _P, _P),
+    "TF_NewTensor": (_P, _I, _P, _I, _P, _S, _P, _P),
     "TF_DeleteTensor": (None, _P),
     "TF_TensorData": (_P, _P),
     "TF_TensorByteSize": (_S, _P),
     "TF_TensorType": (_I, _P),
     "TF_NumDims": (_I, _P),
     "TF_Dim": (_L, _P, _I),
-    "TF_SessionRun": (
-        None, _P, c.POINTER(Buffer),
-        c.POINTER(Output), c.POINTER(_P), _I,
-        c.POINTER(Output), c.POINTER(_P), _I,
-        c.POINTER(_P), _I, _P, _P,
-    ),
+    # Arrays and addresses alike: for those, void pointers are converted quickest.
+    "TF_SessionRun": (None, _P, _P, _P, _P, _I, _P, _P, _I, _P, _I, _P, _P),
 }  # fmt: skip
 
 
