@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from frontend.open_lane import OpenLane, Pending
+from frontend.open_lane import TIMED_OUT, OpenLane, Pending
 from frontend.tensors import Tensor, unpacked
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
@@ -70,14 +70,20 @@ class Endpoint:
         self._gone = error
         self.refuse(error)
 
-    async def open(self) -> None:
-        """Wait for the base lane: it is made when the first request comes. Raises ServingError if it can't be."""
+    async def open(self, timeout: int = 0) -> None:
+        """Wait for the base lane, which is made when the first request comes; `timeout` in ns, 0: none.
+
+        Raises ServingError if it can't be made, or not in time.
+        """
         if self.base:
             return
         if self._opening is None or self._opening.done():
             self._opening = asyncio.get_running_loop().create_future()
             self._want(None)
-        await asyncio.shield(self._opening)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._opening), timeout / 1e9 if timeout > 0 else None)
+        except TimeoutError:
+            raise ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT) from None
         if self._gone is not None:  # since this request was woken
             raise self._gone
 

@@ -12,7 +12,7 @@ from ringserve.errors import Code, ServingError
 from shm.packed import PackedTensor
 from shm.producer import FULL, LaneProducer
 
-_TIMED_OUT: Final = "Timed out waiting for notification"  # TensorFlow's text
+TIMED_OUT: Final = "Timed out waiting for notification"  # TensorFlow's text
 
 
 class Pending:
@@ -100,7 +100,7 @@ class OpenLane:
         """Tell those whose deadline has passed."""
         for pending in self._waiting:
             if 0 < pending.deadline <= now and not pending.future.done():
-                pending.future.set_exception(ServingError(Code.DEADLINE_EXCEEDED, _TIMED_OUT))
+                pending.future.set_exception(ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT))
 
     def release(self, pending: Pending) -> None:
         """Give back the slot, and with it those after it that were read earlier."""

@@ -164,6 +164,8 @@ class Supervisor:
         """Front ends first: they finish what they have begun, for which they need the workers."""
         self._source.close()
         self._manager.close()
+        for listener in self._listeners:  # front ends close theirs: new connections are refused, and wait for nobody
+            listener.close()
         if not any(frontend.open for frontend in self._frontends):  # nothing has begun that would have to end well
             self._kill_children()
         await asyncio.gather(*(frontend.stop(_DRAIN_SECONDS) for frontend in self._frontends))
@@ -171,6 +173,4 @@ class Supervisor:
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
-        for listener in self._listeners:
-            listener.close()
         _logger.info("ended (pid %d)", os.getpid())

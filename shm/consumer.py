@@ -63,8 +63,8 @@ class LaneConsumer:
         """
         for number in range(max(self._released(), self.completed - self._slots), self.completed):
             base = number % self._slots * _WORDS
-            if self._descriptor_words[base + 6] >> 32 & layout.ANSWER_PACKED:
-                start = self._descriptor_words[base + 7]
+            if self._descriptor_words[base + layout.VERDICT_WORD] >> layout.FLAGS_SHIFT & layout.ANSWER_PACKED:
+                start = self._descriptor_words[base + layout.ANSWER_WORD]
                 end = start + packed.message_length(self.lane.answers[start : start + layout.ALIGNMENT])
                 self._answers.take(start, end)
                 self._answers_held.append((number, end))
@@ -72,7 +72,7 @@ class LaneConsumer:
     def _forget_unfinished(self) -> None:
         """What a worker before wrote for requests it did not complete is no answer; their count of tries stays."""
         for number in range(self.completed, self.completed + self.suspects):
-            self._descriptor_words[number % self._slots * _WORDS + 6] &= 0xFFFF0000
+            self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD] &= 0xFFFF0000
 
     def _released(self) -> int:
         released = self._words[layout.RELEASED]
@@ -114,8 +114,14 @@ class LaneConsumer:
         """Of a request: position, length, rows, flags, deadline."""
         base = number % self._slots * _WORDS
         words = self._descriptor_words
-        rows_and_flags = words[base + 5]
-        return words[base + 3], words[base + 4], rows_and_flags & 0xFFFFFFFF, rows_and_flags >> 32, words[base + 2]
+        rows_and_flags = words[base + layout.ROWS_WORD]
+        return (
+            words[base + layout.POSITION_WORD],
+            words[base + layout.LENGTH_WORD],
+            rows_and_flags & layout.ROWS_MASK,
+            rows_and_flags >> layout.FLAGS_SHIFT,
+            words[base + layout.DEADLINE_WORD],
+        )
 
     def take(self, count: int) -> Ticket:
         """Begin the next `count` waiting requests; `finish` the ticket when they are answered."""
@@ -174,13 +180,13 @@ class LaneConsumer:
             self._answers_held.append((number, end))
         packed.write(self.lane.answers[start:end], tensors)
         base = number % self._slots * _WORDS
-        self._descriptor_words[base + 7] = start
-        self._descriptor_words[base + 6] |= layout.ANSWER_PACKED << 32
+        self._descriptor_words[base + layout.ANSWER_WORD] = start
+        self._descriptor_words[base + layout.VERDICT_WORD] |= layout.ANSWER_PACKED << layout.FLAGS_SHIFT
         return True
 
     def set_status(self, number: int, code: int) -> None:
         """The request's answer is an error: canonical code, 1 to 16. Its text goes with `answer`."""
-        word = number % self._slots * _WORDS + 6
+        word = number % self._slots * _WORDS + layout.VERDICT_WORD
         self._descriptor_words[word] = self._descriptor_words[word] & ~0xFFFF | code & 0xFFFF
 
     def _reclaim(self) -> None:

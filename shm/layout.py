@@ -93,6 +93,16 @@ DESCRIPTOR_BYTES: Final = DESCRIPTOR.itemsize
 DESCRIPTOR_WORDS: Final = DESCRIPTOR_BYTES // 8
 assert DESCRIPTOR_STRUCT.size == DESCRIPTOR_BYTES == 64
 
+# A descriptor as 8-byte words.
+DEADLINE_WORD: Final = 2
+POSITION_WORD: Final = 3
+LENGTH_WORD: Final = 4
+ROWS_WORD: Final = 5  # the rows, and shifted behind them the flags
+VERDICT_WORD: Final = 6  # status, attempts, answer_flags
+ANSWER_WORD: Final = 7
+ROWS_MASK: Final = 0xFFFFFFFF
+FLAGS_SHIFT: Final = 32
+
 PACKED: Final = 1  # flags: the request lies in the request ring
 ABANDONED: Final = 2  # flags: nobody waits for the answer any more
 ANSWER_PACKED: Final = 1  # answer_flags: the answer lies in the answer ring

@@ -38,6 +38,7 @@ class LaneProducer:
         self.released = 0
         self._slots = spec.slots
         self._words = lane.words
+        self._inputs = lane.inputs
         self._descriptor_words = lane.descriptor_words
         self._rows = Ring(max(spec.rows, 1), spec.soft_rows)
         self._bytes = Ring(spec.request_bytes, spec.soft_bytes)
@@ -72,8 +73,10 @@ class LaneProducer:
         if row < 0:
             return FULL
         end = row + rows
-        for column, array in zip(self.lane.inputs, columns, strict=True):
-            column[row:end] = array
+        index = 0
+        for column in self._inputs:  # neither zip nor enumerate: they cost more than the small copy itself
+            column[row:end] = columns[index]
+            index += 1  # noqa: SIM113
         at = number % self._slots * _BYTES
         _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, row, 0, rows, 0, 0, 0)
         self._rows.take(row, end)
@@ -136,23 +139,25 @@ class LaneProducer:
     def abandon(self, number: int) -> None:
         """Nobody waits for this answer any more: the worker need not run it if it has not begun."""
         if number >= self.released:  # otherwise the slot may be another request's by now
-            self._descriptor_words[number % self._slots * _WORDS + 5] |= layout.ABANDONED << 32
+            self._descriptor_words[number % self._slots * _WORDS + layout.ROWS_WORD] |= (
+                layout.ABANDONED << layout.FLAGS_SHIFT
+            )
 
     def verdict(self, number: int) -> tuple[int, int]:
         """Of a completed request: its canonical code, and not 0 if its answer is packed."""
-        word = self._descriptor_words[number % self._slots * _WORDS + 6]
-        return word & 0xFFFF, word >> 32 & layout.ANSWER_PACKED
+        word = self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD]
+        return word & 0xFFFF, word >> layout.FLAGS_SHIFT & layout.ANSWER_PACKED
 
     def answer_rows(self, number: int) -> list[Array]:
         """Views of a completed request's rows in the output columns, valid until its release."""
         base = number % self._slots * _WORDS
-        row = self._descriptor_words[base + 3]
-        end = row + (self._descriptor_words[base + 5] & 0xFFFFFFFF)
+        row = self._descriptor_words[base + layout.POSITION_WORD]
+        end = row + (self._descriptor_words[base + layout.ROWS_WORD] & layout.ROWS_MASK)
         return [column[row:end] for column in self.lane.outputs]
 
     def answer_packed(self, number: int) -> list[PackedTensor]:
         """Views of a completed request's packed answer, valid until its release. Raises ValueError if it is damaged."""
-        start = self._descriptor_words[number % self._slots * _WORDS + 7]
+        start = self._descriptor_words[number % self._slots * _WORDS + layout.ANSWER_WORD]
         return packed.read(self.lane.answers[start:])
 
     def release(self, until: int) -> None:

@@ -46,18 +46,18 @@ class Loop:
         now = time.monotonic_ns()
         queues = self.queues
         if self._recovering:
-            queues = [queue for queue in queues if queue.suspects][:1]
-            if not queues:
-                self._recovering, queues = False, self.queues
-            elif any(queue.in_flight for queue in self.queues):
+            if any(queue.in_flight for queue in queues):
                 return False
-        busy = False
+            queues = [queue for queue in queues if queue.suspects][:1] or queues
+            self._recovering = bool(queues and queues[0].suspects)
+        busy = self._recovering
         for queue in queues:
             try:
                 busy |= queue.turn(now)
             except BrokenLaneError as error:
                 _logger.error("a lane of %s is closed, its front end broke it: %s", queue.signature, error)
-                queue.lanes = [lane for lane in queue.lanes if not lane.consumer.broken]
+                queue.close_broken_lanes()
+                busy = True  # the requests in its other lanes wait on the same ring
         return busy
 
     def recover(self) -> None:

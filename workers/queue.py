@@ -106,14 +106,19 @@ class Queue:
         return parts
 
     def _take(self, chosen: Sequence[tuple[int, Piece]]) -> list[Part]:
-        parts = []
-        for index, piece in chosen:
-            lane = self.lanes[index]
+        parts = [(self.lanes[index], piece) for index, piece in chosen]
+        for lane, piece in parts:  # all of them, before anything is taken of one
             if piece.action is Action.ROWS and not 0 < piece.rows <= lane.consumer.lane.spec.rows - piece.row:
                 lane.consumer.broken = True
                 raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
-            parts.append(Part(lane, lane.consumer.take(piece.count), piece))
-        return parts
+        return [Part(lane, lane.consumer.take(piece.count), piece) for lane, piece in parts]
+
+    def close_broken_lanes(self) -> None:
+        """Nothing is taken any more from lanes that hold what can't be; a batch of theirs that runs may end."""
+        for lane in self.lanes:
+            if lane.consumer.broken:
+                lane.drop()
+        self.lanes = [lane for lane in self.lanes if not lane.consumer.broken]
 
     def _run(self, parts: Sequence[Part]) -> None:
         began = time.perf_counter()

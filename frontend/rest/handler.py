@@ -64,9 +64,16 @@ class Handler:
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """The whole body. One that announces itself as too large is refused before it is read."""
-        if not request.content.is_eof() and (request.content_length or 0) > self._most_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._most_bytes, request.content_length or 0)
-        return await request.read()
+        if not request.content.is_eof():
+            if (request.content_length or 0) > self._most_bytes:
+                raise web.HTTPRequestEntityTooLarge(self._most_bytes, request.content_length or 0)
+            if request.headers.get("Expect", "").lower() == "100-continue":  # curl waits for it, before large bodies
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # the answer itself has not begun
+        try:
+            return await request.read()
+        except web.RequestPayloadError:
+            return b""  # not compressed as it says: upstream takes that for an empty body too
 
     async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
         """decode → resolve → submit → await → encode."""
@@ -80,7 +87,7 @@ class Handler:
             raise ServingError(Code.INVALID_ARGUMENT, text) from None
         tensors, rows = call.tensors(endpoint.signature)
         if not endpoint.base:
-            await endpoint.open()
+            await endpoint.open(self._timeout)
         pending = self._front_end.submit(endpoint, tensors, self._timeout)
         try:
             await pending.future

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from frontend.front_end import FrontEnd
 from frontend.rest.handler import Handler
@@ -24,6 +25,7 @@ _DRAIN_SECONDS: Final = 25.0  # for requests that have begun; less than the supe
 async def serve(front_end: FrontEnd, listener: socket.socket, options: ServerOptions) -> None:
     """Accept connections once the supervisor says so, until it says stop; then finish what has begun."""
     np.seterr(all="ignore")  # a number too large for float32 becomes infinite, as upstream's; no warning about it
+    logging.getLogger("aiohttp.server").addFilter(_is_no_clients_fault)
     handler = Handler(front_end, options)
     # The low-level server, without routes and middlewares: they would take a fifth of a small request's time.
     server = web.Server(
@@ -42,6 +44,12 @@ async def serve(front_end: FrontEnd, listener: socket.socket, options: ServerOpt
         gc.freeze()  # what is loaded now stays: the collector need not walk it again and again
         await front_end.stopping.wait()
     await runner.cleanup()
+
+
+def _is_no_clients_fault(record: logging.LogRecord) -> bool:
+    """aiohttp logs a traceback for each request that is no HTTP: a port scanner's would fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 async def _opened(front_end: FrontEnd) -> None:

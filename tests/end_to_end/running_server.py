@@ -56,7 +56,7 @@ class RunningServer:
         try:
             self.wait_until_it_serves()
         except BaseException:
-            self._kill()
+            self.end()
             raise
         return self
 
@@ -69,7 +69,7 @@ class RunningServer:
             wait_until(lambda: not self.processes(), GONE_LIMIT, f"every process gone, but {self.processes()} are not")
             assert not lanes & process_facts.all_memfds(), "shared memory is left"
         finally:
-            self._kill()
+            self.end()
         assert "Traceback" not in self.log, self.log
 
     def begin(self) -> None:
@@ -157,7 +157,8 @@ class RunningServer:
         self.send_signal(number)
         return self.wait()
 
-    def _kill(self) -> None:
+    def end(self) -> None:
+        """At once, whatever it is doing."""
         for pid in self.processes().values():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -193,4 +194,4 @@ def run_to_its_end(*flags: str, command: Sequence[str] = RINGSERVE, port: int = 
     try:
         return server.wait(START_LIMIT), server.log
     finally:
-        server._kill()
+        server.end()

@@ -251,11 +251,11 @@ async def test_a_lane_that_cannot_be_made() -> None:
         endpoint = (await on.serve()).endpoint("serving_default")
         request = on.request(endpoint, 1)
         await until(lambda: "want_lane" in on.types())
-        refused = {"servable": M1, "signature": "serving_default", "code": 8, "message": "no memory"}
-        on.say("lane_refused", inputs=[[1, "<f4", [2]]], **refused)  # another one: nobody waits for that
-        on.say("lane_refused", inputs=None, **refused)
+        refused: Message = {"servable": M1, "signature": "serving_default", "code": 8, "message": "no memory"}
+        on.say("lane_refused", (), inputs=[[1, "<f4", [2]]], **refused)  # another one: nobody waits for that
+        on.say("lane_refused", (), inputs=None, **refused)
         assert await refusal(request) == (Code.RESOURCE_EXHAUSTED, "no memory")
-        on.say("lane_refused", inputs=None, **{**refused, "servable": ["x", 1]})
+        on.say("lane_refused", (), inputs=None, **{**refused, "servable": ["x", 1]})
         again = on.request(endpoint, 3)
         await until(lambda: on.types().count("want_lane") == 2)
         worker = on.lane()

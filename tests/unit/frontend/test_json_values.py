@@ -126,7 +126,7 @@ def test_the_text_of_a_wrong_type() -> None:
 
 
 def test_types_have_rapidjsons_names() -> None:
-    values = [None, True, False, {}, [], "", 1, 1.5, math.nan]
+    values: list[Any] = [None, True, False, {}, [], "", 1, 1.5, math.nan]
     names = ["Null", "True", "False", "Object", "Array", "String", "Number", "Number", "Number"]
     assert [json_type(value) for value in values] == names
 

@@ -218,9 +218,9 @@ async def _play(script: list[tuple[str, int]]) -> None:
             completed = worker.consumer.completed
         elif step in ("done", "cancel") and open_requests:
             pending = open_requests.pop(choice % len(open_requests))
-            if step == "cancel":
+            if step == "cancel" and not pending.future.done():
                 pending.future.cancel()
-            elif pending.future.done() and not pending.future.cancelled():
+            elif pending.future.done():
                 pending.future.exception()  # somebody looked
             pending.done()
             settled.add(pending.number)

@@ -107,7 +107,8 @@ def test_rows_of_one_number() -> None:
 @pytest.mark.parametrize("dtype", ["half", "bfloat16", "uint16", "complex64", "complex128", "qint8", "quint16"])
 def test_dtypes_that_json_cannot_carry(dtype: str) -> None:
     text = f"Failed to write JSON value for tensor type: {dtype}"
-    for value in (1, [1], [[]]):
+    values: tuple[Any, ...] = (1, [1], [[]])
+    for value in values:
         assert refusal(False, y=numbers(dtype, value)) == text
     assert refusal(True, y=numbers(dtype, [1])) == text
     assert refusal(True, x=numbers("float", [1]), y=numbers(dtype, [1])) == text
@@ -187,8 +188,8 @@ def test_numbers_that_are_not_finite(dtype: str) -> None:
             assert word in body
         assert b"null" not in body
     assert repr(rows(y=tensor)) == "[nan, inf, -inf, 0.5]"
-    for value, word in ((np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")):
-        assert repr(columns(y=numbers(dtype, value))) == word
+    for value, text in ((np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")):
+        assert repr(columns(y=numbers(dtype, value))) == text
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -29,7 +29,7 @@ from workers.runner import Runner
 NOW = 1_000_000  # of the clock that deadlines are measured by
 FLOATS = (1, Column("<f4", ()))
 FORM = Form((FLOATS,), (FLOATS,))
-SPEC = LaneSpec((FLOATS[1],), (FLOATS[1],), rows=64, slots=16, request_bytes=1 << 14, answer_bytes=1 << 14)
+SPEC = LaneSpec((FLOATS[1],), (FLOATS[1],), rows=256, slots=64, request_bytes=1 << 14, answer_bytes=1 << 14)
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,12 @@ class Rig:
         """What the loop does with one end of a batch in the pool."""
         self.posted.get(timeout=LIMIT)()
 
+    @property
+    def answered(self) -> bool:
+        return all(front.producer.completed == front.producer.submitted for front in self.fronts)
+
     def work(self, now: int = NOW) -> None:
         """Until every request of every front end is answered."""
-        while any(front.producer.completed < front.producer.submitted for front in self.fronts):
-            if not self.turns(now):
+        while not self.answered:
+            if not self.turns(now) and not self.answered:
                 self.post()

@@ -98,28 +98,29 @@ def test_lanes_take_turns(version: SmallVersion) -> None:
 
 
 def test_rows_on_both_sides_of_the_rings_end_are_two_batches(version: SmallVersion) -> None:
-    """64 rows: behind the first 40 there is room for 20 more, and the next 10 begin in front again."""
-    with Rig(version, most_rows=64) as rig:
+    """256 rows: behind the first 220 there is room for 30 more, and the next 15 begin in front again."""
+    with Rig(version, most_rows=256) as rig:
         front = rig.front
-        first = front.submit(*[1.0] * 40)
+        first = front.submit(*[1.0] * 220)
         rig.work()
         for _ in range(2):
-            front.submit(*[2.0] * 10)
-        assert front.producer.lane.descriptors["position"][:3].tolist() == [0, 40, 50]
+            front.submit(*[2.0] * 15)
+        assert front.producer.lane.descriptors["position"][:3].tolist() == [0, 220, 235]
         front.producer.release(first + 1)
-        front.submit(*[3.0] * 10)
+        front.submit(*[3.0] * 15)
         rig.work()
-        assert front.answers() == [good(*[5.0] * 10), good(*[5.0] * 10), good(*[7.0] * 10)]
-        assert list(map(len, version.joined)) == [40, 20, 10]
+        assert front.answers() == [good(*[5.0] * 15), good(*[5.0] * 15), good(*[7.0] * 15)]
+        assert list(map(len, version.joined)) == [220, 30, 15]
 
 
 def test_slots_on_both_sides_of_the_rings_end(version: SmallVersion) -> None:
-    with Rig(version) as rig:
-        for count in (12, 9, 16, 16, 1):
+    with Rig(version, most_rows=64) as rig:
+        for count in (48, 30, 64, 64, 1):
             for value in range(count):
                 rig.front.submit(float(value))
             rig.work()
             assert rig.front.answers() == [good(2.0 * value + 1) for value in range(count)]
+        assert list(map(len, version.joined)) == [48, 16, 14, 50, 14, 50, 14, 1]
 
 
 def test_a_packed_request_runs_alone_between_batches(version: SmallVersion) -> None:

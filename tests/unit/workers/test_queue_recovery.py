@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from queue_rig import NOW, Answer, Front, Rig, good
 from small_version import Array, SmallVersion, WorkerDeath, twice_and_one
 from test_queue import EXPIRED, GONE
-from test_queue_pool import LONG, gated
 
 from ringserve.errors import Code
 
@@ -145,46 +144,6 @@ def test_a_suspects_own_error_is_its_answer(version: SmallVersion) -> None:
         guilty, innocent = rig.front.answers()
         assert (guilty.code, guilty.text) == (Code.INVALID_ARGUMENT, "negative row -1")
         assert innocent == good(5.0)
-
-
-def test_of_slow_suspects_one_runs_at_a_time() -> None:
-    """If it kills, it must be the only one that is blamed."""
-    version = gated(1.0, 2.0, 3.0, 4.0)
-    with Rig(version, seconds=LONG, most_in_flight=4) as rig:
-        for row in version.gates:
-            rig.front.submit(row)
-        rig.queue.lanes[0].consumer.take(3)
-        rig.start_worker()
-        for row in (1.0, 2.0, 3.0):
-            assert rig.turns() == 1
-            version.gates[row].set()
-            rig.post()
-        version.gates[4.0].set()
-        rig.work()
-        assert rig.front.answers() == [good(2 * row + 1) for row in version.gates]
-        assert version.joined == [[1.0], [2.0], [3.0], [4.0]]
-        assert version.most_at_once == 1
-
-
-def test_a_suspect_waits_for_what_runs_already() -> None:
-    """Its lane is handed over while batches of another one are in flight."""
-    version = gated(1.0, 2.0)
-    with Rig(version, fronts=2, seconds=LONG, most_in_flight=4) as rig:
-        rig.fronts[1].submit(2.0)
-        rig.fronts[1].submit(3.0)
-        rig.queue.lanes[1].consumer.take(1)
-        rig.start_worker(lanes=[0])
-        rig.fronts[0].submit(1.0)
-        assert rig.turn()
-        rig.add_lane(1)
-        assert not rig.turn()
-        version.gates[1.0].set()
-        rig.post()
-        assert rig.turns() == 1
-        version.gates[2.0].set()
-        rig.work()
-        assert rig.fronts[1].answers() == [good(5.0), good(7.0)]
-        assert version.most_at_once == 1
 
 
 @dataclass(frozen=True)
