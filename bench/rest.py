@@ -17,9 +17,9 @@ _WARM_SECONDS: Final = 1.0
 _CHECKS: Final = 10  # requests whose answers are looked at before and after wrk, which does not look
 
 
-def _rest(connections: int, goals: Mapping[str, Goal]) -> Topology:
-    """`goals` by measure."""
-    name = f"rest-c{connections}"
+def _rest(connections: int, goals: Mapping[str, Goal], frontends: int = 1) -> Topology:
+    """`goals` by measure; the echo server is always one process."""
+    name = f"rest-c{connections}" + (f"-f{frontends}" if frontends > 1 else "")
 
     def measure(settings: Settings, rows: list[Row]) -> None:
         measures = (("throughput", "req/s"), ("p50", "ms"), ("p99", "ms"))
@@ -36,7 +36,7 @@ def _rest(connections: int, goals: Mapping[str, Goal]) -> Topology:
         }
         rows += mine.values()
         ours, echo = predict(free_port()), predict(free_port())
-        with Server(_echo_command(echo), echo) as floor, Server(_serve_command(settings, ours), ours) as server:
+        with Server(_echo_command(echo), echo) as floor, Server(_serve_command(settings, ours, frontends), ours) as server:
             floor.until_answered()
             server.until_answered()
             pairs = [(floor, echo), (server, ours)]
@@ -49,7 +49,7 @@ def _rest(connections: int, goals: Mapping[str, Goal]) -> Topology:
                 _add(mine, loads[server.pid], loads[floor.pid])
                 settings.say(_line(loads[server.pid], loads[floor.pid]))
 
-    return Topology(name, f"JSON of three floats over HTTP, {connections} at a time", measure)
+    return Topology(name, f"JSON of three floats over HTTP, {connections} at a time, {frontends} front end(s)", measure)
 
 
 def _load(settings: Settings, server: Server, target: Target, connections: int, seconds: float) -> Load:
@@ -80,11 +80,12 @@ def _echo_command(target: Target) -> list[str]:
     return [sys.executable, "-m", "bench.echo_server", "--port", str(target.port)]
 
 
-def _serve_command(settings: Settings, target: Target) -> list[str]:
+def _serve_command(settings: Settings, target: Target, frontends: int) -> list[str]:
     return [
         *(sys.executable, "-m", "ringserve", "serve"),
         f"--port={free_port()}",
         f"--rest_api_port={target.port}",
+        f"--rest_frontends={frontends}",
         f"--model_name={settings.model.name}",
         f"--model_base_path={settings.model}",
         "--log_level=warning",
@@ -95,4 +96,6 @@ TOPOLOGIES: Final = (
     _rest(1, {"p50": Goal("figure", 0.35)}),
     _rest(32, {"throughput": Goal("ratio", 0.75)}),
     _rest(128, {}),
+    _rest(32, {}, frontends=2),
+    _rest(128, {}, frontends=2),
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
-import random
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from end_to_end import process_facts
 from end_to_end.conftest import Serve
 from end_to_end.http_answer import Answer
-from end_to_end.load import Load, Question, halves
+from end_to_end.load import Load, halves
 from end_to_end.running_server import RunningServer
 from end_to_end.waiting import wait_until
 
@@ -35,7 +34,7 @@ def kill(server: RunningServer, role: str) -> int:
 
 def together(*asking: Callable[[], Answer]) -> list[Answer]:
     """All at once, each on a connection of its own."""
-    with concurrent.futures.ThreadPoolExecutor(len(asking)) as pool:
+    with ThreadPoolExecutor(len(asking)) as pool:
         return [future.result() for future in [pool.submit(ask) for ask in asking]]
 
 
@@ -51,7 +50,7 @@ def test_a_killed_worker_is_replaced_and_every_request_answered(models: Path, se
     assert outcome.wrong == []
     assert outcome.dropped == 0
     assert outcome.slowest < BACK
-    assert server.log.count("worker cpu:0 is back") == 2
+    server.wait_for_log("(?s)worker cpu:0 is back.*worker cpu:0 is back", 5)
 
 
 def test_of_two_workers_the_other_one_goes_on(models: Path, serve: Serve) -> None:
@@ -68,26 +67,28 @@ def test_of_two_workers_the_other_one_goes_on(models: Path, serve: Serve) -> Non
     assert {worker for _, worker in more} == {"worker cpu:0", "worker cpu:1"}, "the new one has work again"
 
 
-def same_back(chance: random.Random) -> Question:
-    numbers = [float(chance.randrange(600)) for _ in range(chance.randint(1, 4))]
-    return Question("/v1/models/kills_worker:predict", {"instances": numbers}, {"predictions": numbers})
-
-
-def test_a_request_that_kills_its_worker_is_answered_and_harms_no_other(models: Path, serve: Serve) -> None:
+def test_a_request_that_kills_its_worker_is_answered_and_harms_no_neighbour(models: Path, serve: Serve) -> None:
     server = serve(*flags_for(models, "kills_worker"))
+    worker = server.process("worker cpu:0")
 
-    def ask(number: float) -> Callable[[], Answer]:
-        return lambda: server.predict("kills_worker", {"instances": [number, number + 0.5]})
+    def ask(number: float) -> Future[Answer]:
+        return pool.submit(server.predict, "kills_worker", {"instances": [number, number + 0.5]})
 
-    with Load(server.port, 30, same_back) as load:
-        poisoned, *others = together(ask(666.0), *map(ask, range(20)))
-        outcome = load.stop()
-    assert poisoned.status == 500
-    assert poisoned.error == "The worker died twice while it ran this request"
-    assert [answer.json for answer in others] == [{"predictions": [n, n + 0.5]} for n in range(20)]
-    assert outcome.wrong == []
-    assert outcome.dropped == 0
-    assert server.log.count("worker cpu:0 is back") == 2
+    def submitted(count: int) -> None:
+        wait_until(lambda: process_facts.requests_in_lanes(server.pid) == count, 10, f"{count} requests in the lane")
+
+    with ThreadPoolExecutor(21) as pool:
+        os.kill(worker, signal.SIGSTOP)
+        poisoned = ask(666.0)  # which is lethal at the front of a batch
+        submitted(1)
+        others = [ask(number) for number in range(20)]
+        submitted(21)
+        os.kill(worker, signal.SIGCONT)
+        assert [other.result().json for other in others] == [{"predictions": [n, n + 0.5]} for n in range(20)]
+        answer = poisoned.result()
+    assert (answer.status, answer.error) == (500, "The worker died twice while it ran this request")
+    server.wait_for_log("(?s)worker cpu:0 is back.*worker cpu:0 is back", 5)
+    assert server.predict("kills_worker", {"instances": [1.0]}).json == {"predictions": [1.0]}
 
 
 def test_a_killed_front_end_is_replaced_and_the_port_stays_open(models: Path, serve: Serve) -> None:
@@ -131,23 +132,18 @@ def test_without_the_supervisor_nothing_stays(models: Path, serve: Serve) -> Non
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_answers_what_has_begun(models: Path, serve: Serve, number: signal.Signals) -> None:
     """A terminal's Ctrl-C reaches every process at once, so the signal goes to all of them."""
-    server = serve(*flags_for(models, "slow"))
-    count = 5
-
-    def ask(value: float) -> Callable[[], Answer]:
-        return lambda: server.predict("slow", {"instances": [value]})
-
-    def stop() -> int:
+    server = serve(*flags_for(models, "half_plus_two"))
+    worker = server.process("worker cpu:0")
+    count = 30
+    with ThreadPoolExecutor(count) as pool:
+        os.kill(worker, signal.SIGSTOP)
+        asked = [pool.submit(server.predict, "half_plus_two", {"instances": [value]}) for value in range(count)]
         wait_until(lambda: process_facts.requests_in_lanes(server.pid) == count, 10, "all requests in the lane")
         os.killpg(server.pid, number)
-        return server.wait()
-
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        code = pool.submit(stop)
-        answers = together(*map(ask, range(count)))
-        assert code.result() == 0
-    assert [answer.json for answer in answers] == [{"predictions": [float(value)]} for value in range(count)]
-    assert f"{number.name}: ending" in server.log
+        server.wait_for_log(f"{number.name}: ending", 5)
+        os.kill(worker, signal.SIGCONT)
+        assert [each.result().json for each in asked] == [{"predictions": [value / 2 + 3]} for value in range(count)]
+    assert server.wait() == 0
 
 
 def test_told_to_stop_under_load_no_answer_is_wrong_or_torn(models: Path, serve: Serve) -> None:
@@ -163,7 +159,7 @@ def test_told_to_stop_under_load_no_answer_is_wrong_or_torn(models: Path, serve:
 def test_told_to_stop_it_takes_no_new_connections(models: Path, serve: Serve) -> None:
     """They are refused at once, for another server's turn, and not left waiting for nobody."""
     server = serve(*flags_for(models, "slow"))
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool:
         begun = pool.submit(server.predict, "slow", {"instances": [1.0] * 3})
         wait_until(lambda: process_facts.requests_in_lanes(server.pid) == 1, 10, "the request in the lane")
         os.kill(server.process("worker cpu:0"), signal.SIGSTOP)  # the request takes as long as it needs to

@@ -68,7 +68,8 @@ class Front:
         """Of a request that must have one."""
         producer = self.producer
         assert producer.released <= number < producer.completed
-        status, packed = producer.verdict(number)
+        status, is_packed = producer.verdict(number)
+        packed = bool(is_packed)
         if status:
             text = bytes(producer.answer_packed(number)[0].data).decode() if packed else ""
             return Answer(Code(status), text=text, packed=packed)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ringserve.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from ringserve.tensor import BY_NAME
 from shm.layout import Column
 from shm.packed import PackedTensor
-from workers.engine import Form, RowFunction, Target
+from workers.engine import Answers, Form, RowFunction, Target
 
 Array = npt.NDArray[Any]
 Function = Callable[[Array], Array]
@@ -71,17 +71,26 @@ class SmallVersion:
             with self._lock:
                 self._running -= 1
 
-    @contextmanager
-    def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Iterator[Sequence[PackedTensor]]:
-        (tensor,) = tensors
-        x = np.frombuffer(tensor.data, dtype=self.dtype.numpy).reshape(tensor.shape).copy()
-        y = self.compute(x, self.alone)
-        yield [PackedTensor(self.dtype.number, y.shape, y.tobytes())]
+    def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Answers:
+        return _Answers(self, *tensors)
 
     def row_function(self, signature: str, form: Form, inline: bool) -> RowFunction:
         return _Rows(self)
 
     def unload(self) -> None:
+        pass
+
+
+class _Answers:
+    def __init__(self, version: SmallVersion, tensor: PackedTensor) -> None:
+        self._version = version
+        self._x = np.frombuffer(tensor.data, dtype=version.dtype.numpy).reshape(tensor.shape).copy()
+
+    def __enter__(self) -> Sequence[PackedTensor]:
+        y = self._version.compute(self._x, self._version.alone)
+        return [PackedTensor(self._version.dtype.number, y.shape, y.tobytes())]
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         pass
 
 
@@ -107,4 +116,6 @@ class _Rows:
 
     def _at(self, address: int, rows: int) -> Array:
         dtype = np.dtype(self._version.dtype.numpy)
-        return np.frombuffer((ctypes.c_char * (rows * dtype.itemsize)).from_address(address), dtype=dtype)
+        raw: Any = (ctypes.c_char * (rows * dtype.itemsize)).from_address(address)
+        array: Array = np.frombuffer(raw, dtype=dtype)
+        return array

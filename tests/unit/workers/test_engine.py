@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tf_runs import FLOAT, address_of, aligned, array_of, floats, make_engine, numbers, run, strings
+from tf_runs import FLOAT, address_of, array_of, floats, make_engine, numbers, run, strings
 
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions

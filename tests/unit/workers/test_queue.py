@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,7 +192,7 @@ def test_a_version_that_makes_fewer_rows() -> None:
     """Rows don't fit the columns then: each request runs by itself and its answer is what came of it."""
 
     def without_zeros(x: Array) -> Array:
-        return x[x != 0]
+        return np.compress(x != 0, x)
 
     version = SmallVersion(without_zeros)
     with Rig(version) as rig:

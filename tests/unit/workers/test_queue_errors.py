@@ -146,9 +146,7 @@ def test_an_answer_larger_than_the_lane() -> None:
         assert "larger than the lane's 2048" in too_large.text
 
 
-def test_answers_that_are_not_read_block_nobody_for_long(
-    version: SmallVersion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_answers_that_are_not_read_block_nobody_for_long(version: SmallVersion, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ring holds two of these answers. The third waits a while, those after it no more; nothing is lost once read."""
     monkeypatch.setattr(runner, "_ANSWER_WAIT_SECONDS", 0.01)
     with Rig(version, spec=small_answers(512)) as rig:
