@@ -63,9 +63,13 @@ class FrontEnd:
         """
         pending = endpoint.submit(inputs, timeout)
         self._busy.add(pending.lane)
-        if not self._to_ring:  # a worker's doorbell is rung once for all requests of this turn of the loop
-            self._loop.call_soon(self._ring)
-        self._to_ring.add(pending.lane.worker)
+        lane = pending.lane
+        if lane.waiting == 1:  # the worker may well be asleep: it wakes while this turn's other requests are decoded
+            self._workers[lane.worker].ring()
+        else:  # these share one ring at the end of the turn
+            if not self._to_ring:
+                self._loop.call_soon(self._ring)
+            self._to_ring.add(lane.worker)
         return pending
 
     def _ring(self) -> None:

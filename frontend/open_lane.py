@@ -113,9 +113,9 @@ class OpenLane:
             self.producer.release(until + 1)
 
     @property
-    def waiting(self) -> bool:
-        """Requests are submitted and not collected."""
-        return bool(self._waiting)
+    def waiting(self) -> int:
+        """Requests submitted and not collected."""
+        return len(self._waiting)
 
     @property
     def idle(self) -> bool:

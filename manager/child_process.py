@@ -174,6 +174,11 @@ class ChildProcess:
             self.kill()
             await self._ended.wait()
 
+    def end(self) -> None:
+        """Kill the process, and start no other."""
+        self._stopping = True
+        self.kill()
+
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()

@@ -158,7 +158,7 @@ class Supervisor:
 
     def _kill_children(self) -> None:
         for child in (*self._frontends, *self._workers):
-            child.kill()
+            child.end()
 
     async def _end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Front ends first: they finish what they have begun, for which they need the workers."""

@@ -21,12 +21,13 @@ Inputs = tuple[tuple[int, Column], ...]
 
 
 class Versions:
-    """Used by the control thread's jobs only. Loading goes on at low priority while the loop serves other versions."""
+    """Used by several threads. Loading goes on at low priority while the loop serves other versions."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._loaded: dict[ServableId, LoadedVersion] = {}
         self._reports: dict[tuple[ServableId, str, Inputs | None], Report] = {}
+        self._lock = threading.RLock()  # no version is unloaded while it is probed
 
     def load(self, servable: ServableId, path: str) -> LoadedVersion:
         """Load a version and learn how its default signature takes rows. Raises ServingError with the reason."""
@@ -48,53 +49,59 @@ class Versions:
     def declared(self, servable: ServableId, signature: str) -> Report:
         """The report for rows as the signature declares them."""
         key = (servable, signature, None)
-        if key not in self._reports:
-            specs = self.get(servable).signatures[signature].inputs
-            inputs = []
-            for spec in specs:
-                if spec.row is None or not spec.dtype.numpy:
-                    reason = "its inputs have no fixed-size rows"
-                    self._keep(key, Report(None, False, reason))
-                    break
-                inputs.append((spec.dtype.number, Column(spec.dtype.numpy, spec.row)))
-            else:
-                self._keep(key, self.report(servable, signature, tuple(inputs)))
-        return self._reports[key]
+        if (known := self._reports.get(key)) is not None:  # without the lock, which a slow version's probe may hold
+            return known
+        with self._lock:
+            if key not in self._reports:
+                specs = self.get(servable).signatures[signature].inputs
+                inputs = []
+                for spec in specs:
+                    if spec.row is None or not spec.dtype.numpy:
+                        reason = "its inputs have no fixed-size rows"
+                        self._keep(key, Report(None, False, reason))
+                        break
+                    inputs.append((spec.dtype.number, Column(spec.dtype.numpy, spec.row)))
+                else:
+                    self._reports[key] = self.report(servable, signature, tuple(inputs))
+            return self._reports[key]
 
     def report(self, servable: ServableId, signature: str, inputs: Inputs) -> Report:
         """The report for rows of these inputs, which requests were seen to have."""
         key = (servable, signature, inputs)
-        if key not in self._reports:
-            version = self.get(servable)
-            if any(not spec.shape or spec.shape[0] != -1 for spec in version.signatures[signature].inputs):
-                self._keep(key, Report(None, False, "an input's first dimension is not unknown"))
-            else:
-                self._keep(key, probe(version, signature, inputs))
-        return self._reports[key]
+        if (known := self._reports.get(key)) is not None:  # without the lock, which a slow version's probe may hold
+            return known
+        with self._lock:
+            if key not in self._reports:
+                version = self.get(servable)
+                if any(not spec.shape or spec.shape[0] != -1 for spec in version.signatures[signature].inputs):
+                    self._keep(key, Report(None, False, "an input's first dimension is not unknown"))
+                else:
+                    self._keep(key, probe(version, signature, inputs))
+            return self._reports[key]
 
     def _keep(self, key: tuple[ServableId, str, Inputs | None], report: Report) -> None:
         self._reports[key] = report
         servable, signature, inputs = key
-        if inputs is not None or report.form is None:
-            _logger.info(
-                "%s signature %s, rows %s: %s (%s%s)",
-                servable,
-                signature,
-                _shapes(inputs),
-                f"batched, at most {report.most_rows} rows" if report.batched else "not batched",
-                report.reason,
-                f"; {report.seconds * 1e6:.0f} us a row, {'calling thread' if report.inline else 'thread pool'}"
-                if report.form
-                else "",
-            )
+        _logger.info(
+            "%s signature %s, rows %s: %s (%s%s)",
+            servable,
+            signature,
+            _shapes(inputs),
+            f"batched, at most {report.most_rows} rows" if report.batched else "not batched",
+            report.reason,
+            f"; {report.seconds * 1e6:.0f} us a row, {'calling thread' if report.inline else 'thread pool'}"
+            if report.form
+            else "",
+        )
 
     def unload(self, servable: ServableId) -> None:
         """Give the version's memory back. No run of it is under way any more."""
-        self._reports = {key: report for key, report in self._reports.items() if key[0] != servable}
-        version = self._loaded.pop(servable, None)
-        if version is not None:
-            version.unload()
-            _logger.info("unloaded servable version %s", servable)
+        with self._lock:
+            self._reports = {key: report for key, report in self._reports.items() if key[0] != servable}
+            version = self._loaded.pop(servable, None)
+            if version is not None:
+                version.unload()
+                _logger.info("unloaded servable version %s", servable)
 
 
 def _shapes(inputs: Sequence[tuple[int, Column]] | None) -> str:

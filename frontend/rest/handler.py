@@ -33,34 +33,27 @@ class Handler:
         self._most_bytes = options.max_request_bytes
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The entry: errors become answers."""
+        """The entry: a request line and a body to an answer, whatever they are."""
         try:
-            return await self._dispatch(request)
-        except VersionError:
+            target = _target(request)
+            if isinstance(target, web.Response):
+                return target
+            if target.what == "predict":
+                return await self._predict(request, target.spec)
+            return reply(request, self._look_up(target))
+        except Exception as error:
+            return self._error(request, error)
+
+    def _error(self, request: web.BaseRequest, error: Exception) -> web.Response:
+        if isinstance(error, VersionError):
             return web.Response(status=400, content_type="application/json")
-        except TooLargeError as error:
-            return error_reply(error, 413)
-        except ServingError as error:
-            return error_reply(error)
-        except web.HTTPRequestEntityTooLarge:
+        if isinstance(error, ServingError):
+            return error_reply(error, 413 if isinstance(error, TooLargeError) else None)
+        if isinstance(error, web.HTTPRequestEntityTooLarge):
             text = f"The request's body is larger than {self._most_bytes} bytes, the limit set by --max_request_bytes"
             return error_reply(ServingError(Code.RESOURCE_EXHAUSTED, text), 413)
-        except Exception:
-            _logger.exception("a request failed in a way it never should: %s %s", request.method, request.path_qs)
-            return error_reply(ServingError(Code.INTERNAL, "The server failed on this request; its log says how"))
-
-    async def _dispatch(self, request: web.BaseRequest) -> web.Response:
-        path = request.message.path  # as it was sent: upstream's expressions match it with its query
-        if request.method not in _METHODS:
-            return page(HTTPStatus.NOT_IMPLEMENTED)
-        if request.method == "OPTIONS" and is_ours(path):
-            return _preflight(request)
-        target = parse_target(request.method, path)
-        if target is None:
-            return page(HTTPStatus.NOT_FOUND)
-        if target.what == "predict":
-            return await self._predict(target.spec, await self._body(request))
-        return self._look_up(target)
+        _logger.error("a request failed in a way it never should: %s", request.method, exc_info=error)
+        return error_reply(ServingError(Code.INTERNAL, "The server failed on this request; its log says how"))
 
     async def _body(self, request: web.BaseRequest) -> bytes:
         """The whole body. One that announces itself as too large is refused before it is read."""
@@ -75,15 +68,14 @@ class Handler:
         except web.RequestPayloadError:
             return b""  # not compressed as it says: upstream takes that for an empty body too
 
-    async def _predict(self, spec: ModelSpec, body: bytes) -> web.Response:
+    async def _predict(self, request: web.BaseRequest, spec: ModelSpec) -> web.StreamResponse:
         """decode → resolve → submit → await → encode."""
-        call = PredictBody(body)
-        signature_name = call.signature_name
+        call = PredictBody(await self._body(request))
         version = self._front_end.catalog.resolve(spec)
         try:
-            endpoint = version.endpoint(signature_name)
+            endpoint = version.endpoint(call.signature_name)
         except KeyError:
-            text = f'Serving signature name: "{signature_name}" not found in signature def'
+            text = f'Serving signature name: "{call.signature_name}" not found in signature def'
             raise ServingError(Code.INVALID_ARGUMENT, text) from None
         tensors, rows = call.tensors(endpoint.signature)
         if not endpoint.base:
@@ -91,17 +83,27 @@ class Handler:
         pending = self._front_end.submit(endpoint, tensors, self._timeout)
         try:
             await pending.future
-            return reply(encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
+            return reply(request, encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
         finally:
             pending.done()
 
-    def _look_up(self, target: Target) -> web.Response:
+    def _look_up(self, target: Target) -> bytes:
         catalog = self._front_end.catalog
         if target.what == "status":
-            return reply(status_body(catalog.status(target.spec.name, target.spec.version)))
+            return status_body(catalog.status(target.spec.name, target.spec.version))
         if target.what == "metadata":
-            return reply(metadata_body(catalog.resolve(target.spec)))
+            return metadata_body(catalog.resolve(target.spec))
         raise ServingError(Code.UNIMPLEMENTED, f"This version does not serve :{target.what} over REST; use :predict")
+
+
+def _target(request: web.BaseRequest) -> Target | web.Response:
+    """What is asked for; an answer where HTTP itself has one already. Raises ServingError for a malformed path."""
+    path = request.message.path  # as it was sent: upstream's expressions match it with its query
+    if request.method not in _METHODS:
+        return page(HTTPStatus.NOT_IMPLEMENTED)
+    if request.method == "OPTIONS" and is_ours(path):
+        return _preflight(request)
+    return parse_target(request.method, path) or page(HTTPStatus.NOT_FOUND)
 
 
 def _preflight(request: web.BaseRequest) -> web.Response:

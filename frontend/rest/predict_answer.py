@@ -28,19 +28,21 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
         raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
     if rows and (len(tensors) > 1 or not tensors[0].shape):
         _check_rows(specs, tensors)
-    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
-    if len(values) == 1:
-        content: Any = values[0]
-    elif rows:
-        aliases = [spec.alias for spec in specs]
-        content = [dict(zip(aliases, row, strict=True)) for row in zip(*values, strict=True)]
-    else:
-        content = {spec.alias: value for spec, value in zip(specs, values, strict=True)}
+    content = _value(specs[0], tensors[0]) if len(tensors) == 1 else _by_alias(specs, tensors, rows)
     document = {"predictions" if rows else "outputs": content}
     body = orjson.dumps(document, option=_NUMPY)
     if b"null" not in body or all(map(_finite, tensors)):  # what orjson makes of a number that is not finite
         return body
     return json.dumps(document, default=_listed).encode()  # NaN and Infinity as bare words, as upstream writes them
+
+
+def _by_alias(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: bool) -> Any:
+    """Of several outputs: an object, or one for each row."""
+    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
+    aliases = [spec.alias for spec in specs]
+    if rows:
+        return [dict(zip(aliases, row, strict=True)) for row in zip(*values, strict=True)]
+    return dict(zip(aliases, values, strict=True))
 
 
 def _check_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor]) -> None:

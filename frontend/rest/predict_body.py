@@ -18,22 +18,15 @@ class PredictBody:
     """A parsed body. Its tensors wait for the signature, whose dtypes decide what the numbers are."""
 
     def __init__(self, body: bytes) -> None:
-        """Raises ServingError for what is no JSON object."""
+        """Raises ServingError for what is no JSON object, and for a signature's name that is no string."""
         self._body = body
         self._numbers = number_body(body) if len(body) >= SMALLEST_NUMBER_BODY else None
-        self._document = parse_document(body) if self._numbers is None else None
-
-    @property
-    def signature_name(self) -> str:
-        """Raises ServingError when the key is there and no string."""
         if self._numbers is not None:
-            return self._numbers.signature or DEFAULT_SIGNATURE
-        assert self._document is not None
-        name = self._document.get("signature_name", "")
-        if not isinstance(name, str):
-            text = "not formatted correctly. 'signature_name' key must be a string value."
-            raise ServingError(Code.INVALID_ARGUMENT, f"JSON Value: {dump(self._document)} {text}")
-        return name or DEFAULT_SIGNATURE
+            self._document = None
+            self.signature_name = self._numbers.signature or DEFAULT_SIGNATURE
+        else:
+            self._document = parse_document(body)
+            self.signature_name = _signature_name(self._document)
 
     def tensors(self, signature: Signature) -> Inputs:
         """The inputs in the signature's order. Raises ServingError with upstream's texts."""
@@ -45,6 +38,14 @@ class PredictBody:
         if self._document is None:
             self._document = parse_document(self._body)
         return inputs_from_document(self._document, signature)
+
+
+def _signature_name(document: dict[str, Any]) -> str:
+    name = document.get("signature_name", DEFAULT_SIGNATURE)
+    if not isinstance(name, str):
+        text = "not formatted correctly. 'signature_name' key must be a string value."
+        raise ServingError(Code.INVALID_ARGUMENT, f"JSON Value: {dump(document)} {text}")
+    return name or DEFAULT_SIGNATURE
 
 
 class Inputs(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 
+from frontend.rest.quick_reply import QuickReply, is_quick
 from ringserve.errors import Code, ServingError
 
 JSON: Final = "application/json"
@@ -32,8 +33,9 @@ _STATUS: Final = {
 }
 
 
-def reply(body: bytes) -> web.Response:
-    return web.Response(body=body, headers=_JSON_HEADERS)
+def reply(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+    """200 with a JSON body."""
+    return QuickReply(body) if is_quick(request, body) else web.Response(body=body, headers=_JSON_HEADERS)
 
 
 _JSON_HEADERS: Final = {"Content-Type": JSON}

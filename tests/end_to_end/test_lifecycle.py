@@ -210,4 +210,5 @@ def test_told_to_stop_while_it_loads(models: Path) -> None:
     finally:
         server.end()
     assert "Exporting" not in server.log
+    assert "starting a new one" not in server.log
     assert "Traceback" not in server.log

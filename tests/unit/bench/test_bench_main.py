@@ -91,8 +91,8 @@ def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
 
 
 def test_every_topology_of_the_design_is_there() -> None:
-    names = ["ring-stream", "ring-stream-single", "ring-pingpong", "rest-c1", "rest-c32", "rest-c128", "start"]
-    assert list(command._TOPOLOGIES) == names
+    names = {"ring-stream", "ring-stream-single", "ring-pingpong", "rest-c1", "rest-c32", "rest-c128", "start"}
+    assert names <= set(command._TOPOLOGIES)
 
 
 def test_a_folder_with_other_versions_of_the_model_is_refused(tmp_path: Path) -> None:

@@ -129,13 +129,13 @@ async def test_the_first_request_has_a_lane_made() -> None:
 
 
 @on_loop
-async def test_one_ring_for_all_requests_of_a_turn() -> None:
+async def test_one_ring_for_the_first_request_and_one_for_all_others_of_a_turn() -> None:
     async with stage() as on:
         endpoint, worker = await on.open()
         requests = [on.request(endpoint, 1) for _ in range(5)]
         await until(lambda: worker.consumer.waiting == 5)
         await asyncio.sleep(0)
-        assert os.eventfd_read(on.worker_bell.fd) == 1
+        assert os.eventfd_read(on.worker_bell.fd) == 2
         worker.answer(5)
         on.bell.ring()
         await asyncio.gather(*requests)

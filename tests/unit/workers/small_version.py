@@ -49,6 +49,7 @@ class SmallVersion:
         self.joined: list[list[float]] = []  # the rows of each run of rows
         self.alone: list[list[float]] = []  # the rows of each run of one request
         self.gates: dict[float, threading.Event] = {}  # a run with this row waits for its gate
+        self.unloaded = False
         self.most_at_once = 0
         self._running = 0
         self._lock = threading.Lock()
@@ -60,6 +61,7 @@ class SmallVersion:
     def compute(self, x: Array, log: list[list[float]]) -> Array:
         log.append(x.tolist())
         with self._lock:
+            assert not self.unloaded
             self._running += 1
             self.most_at_once = max(self.most_at_once, self._running)
         try:
@@ -78,7 +80,9 @@ class SmallVersion:
         return _Rows(self)
 
     def unload(self) -> None:
-        pass
+        with self._lock:
+            assert not self._running, "no run is under way"
+        self.unloaded = True
 
 
 class _Answers:
