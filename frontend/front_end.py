@@ -40,6 +40,7 @@ class FrontEnd:
         self._busy: set[OpenLane] = set()  # those with requests that wait
         self._workers: dict[str, Doorbell] = {}
         self._to_ring: set[str] = set()
+        self._alone = True  # the last request answered was so by itself: the next may be alone too
         self._retiring: dict[int, Version] = {}  # by call
         self._open_call = 0
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
@@ -61,12 +62,14 @@ class FrontEnd:
 
         Await its `future`, read its answer with `endpoint.answer`, and call `done` whatever happened.
         """
+        # Requests of one turn of the loop share one ring at its end. One that comes alone rings at once: on a quiet server
+        # the turn's end would only make it wait.
         pending = endpoint.submit(inputs, timeout)
         self._busy.add(pending.lane)
         lane = pending.lane
-        if lane.waiting == 1:  # the worker may well be asleep: it wakes while this turn's other requests are decoded
+        if lane.waiting == 1 and self._alone:
             self._workers[lane.worker].ring()
-        else:  # these share one ring at the end of the turn
+        else:
             if not self._to_ring:
                 self._loop.call_soon(self._ring)
             self._to_ring.add(lane.worker)
@@ -80,10 +83,12 @@ class FrontEnd:
     def _collect(self) -> None:
         """The doorbell: workers have completed requests."""
         self._doorbell.clear()
+        collected = 0
         for lane in list(self._busy):
-            lane.collect()
+            collected += lane.collect()
             if not lane.waiting:
                 self._busy.discard(lane)
+        self._alone = collected == 1
         if self._retiring:
             self._loop.call_soon(self._finish_retiring)
 

@@ -83,9 +83,10 @@ class OpenLane:
         self.outstanding_rows += rows
         return pending
 
-    def collect(self) -> None:
-        """Tell those whose requests are completed."""
+    def collect(self) -> int:
+        """Tell those whose requests are completed; returns how many."""
         completed = self.producer.completed
+        before = self.collected
         waiting = self._waiting
         while self.collected < completed and waiting:
             pending = waiting.popleft()
@@ -95,6 +96,7 @@ class OpenLane:
                 self.release(pending)
             elif not pending.future.done():
                 pending.future.set_result(None)
+        return self.collected - before
 
     def expire(self, now: int) -> None:
         """Tell those whose deadline has passed."""

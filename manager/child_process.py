@@ -102,6 +102,7 @@ class ChildProcess:
         if not self._stopping:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
             _logger.error("%s (pid %d) %s; starting a new one", self.title, process.pid, how)
+        self.gone()
         calls, self._calls = self._calls, {}
         for future in calls.values():
             if not future.done():
@@ -143,6 +144,9 @@ class ChildProcess:
             self._booted.result()
         finally:
             ended.cancel()
+
+    def gone(self) -> None:
+        """The process has ended; those who wait for its answers are told next. For subclasses."""
 
     def handle(self, message: Message) -> None:
         """A message that answers no call. For subclasses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 from manager.frontend_process import FrontEndProcess
 from manager.worker_process import WorkerProcess
 from ringserve.channel import Message
+from ringserve.errors import ServingError
 from ringserve.servable import ServableId
 from shm.lane import Lane
 from shm.layout import Column, LaneSpec
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,18 @@ class Lanes:
         self._numbers = itertools.count(1)
 
     async def make(self, frontend: FrontEndProcess, worker: WorkerProcess, route: Route) -> None:
-        """Make a lane and hand it to the worker, then to the front end. Raises ServingError when the worker can't."""
+        """Make a lane and hand it to the worker, then to the front end. Raises ServingError when the worker can't.
+
+        A worker that ends meanwhile is asked once more when it is back.
+        """
+        try:
+            await self._make(frontend, worker, route)
+        except ServingError:
+            if worker.ready.is_set():
+                raise
+            await self._make(frontend, worker, route)
+
+    async def _make(self, frontend: FrontEndProcess, worker: WorkerProcess, route: Route) -> None:
         await worker.ready.wait()
         report = await worker.call({"type": "form", **route.to_wire()})
         columns = report["columns"]
@@ -81,6 +96,7 @@ class Lanes:
             raise
         if frontend.pid != pid:  # another process by now, which asks for lanes of its own
             self._drop(record)
+        if record.number not in self._records:
             return
         message = {"type": "lane", "lane": record.number, "worker": worker.device, "columns": columns}
         frontend.send({**message, "ring_bytes": self._ring_bytes, **route.to_wire()}, [record.segment, worker.doorbell.fd])
@@ -89,11 +105,16 @@ class Lanes:
         message = {"type": "lane", "lane": record.number, "ring_bytes": self._ring_bytes, **record.route.to_wire()}
         await record.worker.call(message, [record.segment, record.frontend.doorbell.fd])
 
-    async def restore(self, worker: WorkerProcess) -> None:
-        """Hand a new worker process the lanes of the one before it."""
-        for record in list(self._records.values()):
-            if record.worker is worker:
-                await self._attach(record)
+    async def restore(self, worker: WorkerProcess, servable: ServableId) -> None:
+        """Hand a new worker process the lanes of the one before it to this version."""
+        for record in [r for r in self._records.values() if r.worker is worker and r.route.servable == servable]:
+            if record.number in self._records:  # not dropped while the one before was attached
+                try:
+                    await self._attach(record)
+                except ServingError as error:
+                    if worker.has_ended:
+                        raise
+                    _logger.error("a lane of %s is lost: %s", servable, error)
 
     def drop_frontend(self, frontend: FrontEndProcess) -> None:
         """Its process is gone: nobody reads these answers any more."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from manager.child_process import ChildProcess
 from ringserve.channel import Message
@@ -13,6 +15,11 @@ from ringserve.options import ServerOptions
 from ringserve.servable import ServableId
 
 _logger = logging.getLogger(__name__)
+
+#: Hands a worker the lanes that there are for a version it has loaded.
+RestoreLanes = Callable[["WorkerProcess", ServableId], Awaitable[None]]
+
+_REGAIN_SECONDS: Final = 2.0  # between tries to load a version again
 
 
 class WorkerProcess(ChildProcess):
@@ -23,21 +30,57 @@ class WorkerProcess(ChildProcess):
         self.device = device
         self.ready = asyncio.Event()
         self._holds: dict[ServableId, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, options: ServerOptions, restore_lanes: Callable[[WorkerProcess], Awaitable[None]]) -> None:
+    async def serve(self, options: ServerOptions, restore_lanes: RestoreLanes) -> None:
         """Keep the worker running. Raises ServingError when it can't even start."""
 
         async def boot() -> None:
-            self.ready.clear()
             await self.booted()
-            for servable, path in list(self._holds.items()):
-                await self.call({"type": "load", "servable": servable, "path": path})
-            await restore_lanes(self)
+            for servable in list(self._holds):
+                if not await self._regain(servable, restore_lanes):
+                    self._try_later(servable, restore_lanes)
             self.ready.set()
             if self.restarts:
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
 
         await self.keep(options, {}, boot)
+
+    def gone(self) -> None:
+        self.ready.clear()
+
+    async def _regain(self, servable: ServableId, restore_lanes: RestoreLanes) -> bool:
+        """Have a version loaded that the process before held. False when it can't be; raises ServingError if this one ends."""
+        path = self._holds.get(servable)
+        if path is None:  # unloaded meanwhile
+            return True
+        try:
+            await self.call({"type": "load", "servable": servable, "path": path})
+        except ServingError as error:
+            if self.has_ended:
+                raise
+            _logger.error("%s has lost servable version %s, and will try again: %s", self.title, servable, error)
+            return False
+        await restore_lanes(self, servable)
+        return True
+
+    def _try_later(self, servable: ServableId, restore_lanes: RestoreLanes) -> None:
+        """One version that can't be loaded now, its file system being away, say, must not keep the others from serving.
+
+        Its requests wait in their lanes meanwhile, as long as their deadlines let them.
+        """
+        pid = self.pid
+
+        async def try_again() -> None:
+            with contextlib.suppress(ServingError):
+                while True:
+                    await asyncio.sleep(_REGAIN_SECONDS)
+                    if self.pid != pid or await self._regain(servable, restore_lanes):
+                        return
+
+        task = asyncio.get_running_loop().create_task(try_again())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def load(self, servable: ServableId, path: str) -> Message:
         """Load a version: its signatures and metadata. A worker that dies of it is tried once more."""
@@ -54,12 +97,11 @@ class WorkerProcess(ChildProcess):
                 if died == 2:
                     text = f"{self.title} died twice while it loaded {servable}"
                     raise ServingError(Code.INTERNAL, text) from error
-                self.ready.clear()
             else:
                 self._holds[servable] = path
                 return answer
 
     async def unload(self, servable: ServableId) -> None:
-        """Have it given back; a worker that is down has nothing to give back."""
-        if self._holds.pop(servable, None) is not None and self.ready.is_set():
+        """Have it given back. Raises ServingError when the worker is down: it has nothing to give back then."""
+        if self._holds.pop(servable, None) is not None:
             await self.call({"type": "unload", "servable": servable})

@@ -39,9 +39,12 @@ class Versions:
         _logger.info("loaded servable version %s in %.2f s", servable, time.monotonic() - began)
         return version
 
+    def find(self, servable: ServableId) -> LoadedVersion | None:
+        return self._loaded.get(servable)
+
     def get(self, servable: ServableId) -> LoadedVersion:
         """Raises ServingError when this worker does not hold the version."""
-        version = self._loaded.get(servable)
+        version = self.find(servable)
         if version is None:
             raise ServingError(Code.NOT_FOUND, f"This worker does not hold {servable}")
         return version

@@ -38,6 +38,7 @@ class Worker:
         self._loop = Loop(doorbell)
         self._make_engine = make_engine
         self._versions: Versions
+        self._going: set[ServableId] = set()  # versions that are being unloaded; of the loop's thread
         self._queues: dict[tuple[ServableId, str, Inputs | None], Queue] = {}
         self._batches = ThreadPoolExecutor(_POOL_THREADS, "batch")
         self._loading = ThreadPoolExecutor(1, "load")
@@ -95,6 +96,7 @@ class Worker:
 
         def load() -> Message:
             version = self._versions.load(servable, message["path"])
+            self._loop.post(lambda: self._going.discard(servable))
             self._loads += 1
             if self._loads == 1:
                 lower_priority()
@@ -136,10 +138,14 @@ class Worker:
         self._job(self._probing, message, attach)
 
     def _add_lane(self, key: tuple[ServableId, str, Inputs | None], report: Report, lane: QueuedLane) -> None:
-        """In the loop's thread."""
+        """In the loop's thread. A lane that comes while its version goes is closed: its front end lets go of it too."""
+        version = None if key[0] in self._going else self._versions.find(key[0])
+        if version is None:
+            lane.drop()
+            return
         queue = self._queues.get(key)
         if queue is None:
-            runner = Runner(self._versions.get(key[0]), key[1], report)
+            runner = Runner(version, key[1], report)
             most = 2 if report.batched else max(2, os.cpu_count() or 1)
             queue = Queue(key[1], report, runner, self._batches, most, self._loop.post)
             self._queues[key] = queue
@@ -163,7 +169,12 @@ class Worker:
 
     def _on_unload(self, message: Message, _: list[int]) -> None:
         servable = ServableId(*message["servable"])
-        self._loop.post(lambda: self._unload_when_idle(message, servable))
+
+        def begin() -> None:
+            self._going.add(servable)
+            self._unload_when_idle(message, servable)
+
+        self._loop.post(begin)
 
     def _unload_when_idle(self, message: Message, servable: ServableId) -> None:
         """In the loop's thread: take away one queue after the other, each once nothing of it runs."""
