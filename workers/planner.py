@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,12 +39,11 @@ class Action(enum.Enum):
     ABANDONED = enum.auto()  # nobody waits any more: answer anything
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """`count` requests from the oldest on; with ROWS, `rows` rows from `row` on."""
+class Piece(NamedTuple):
+    """`requests` of them, from the oldest on; with ROWS, `rows` rows from `row` on."""
 
     action: Action
-    count: int
+    requests: int
     row: int = 0
     rows: int = 0
 

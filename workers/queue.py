@@ -111,7 +111,7 @@ class Queue:
             if piece.action is Action.ROWS and not 0 < piece.rows <= lane.consumer.lane.spec.rows - piece.row:
                 lane.consumer.broken = True
                 raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
-        return [Part(lane, lane.consumer.take(piece.count), piece) for lane, piece in parts]
+        return [Part(lane, lane.consumer.take(piece.requests), piece) for lane, piece in parts]
 
     def close_broken_lanes(self) -> None:
         """Nothing is taken any more from lanes that hold what can't be; a batch of theirs that runs may end."""

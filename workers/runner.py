@@ -53,7 +53,7 @@ class Runner:
             if self._run_joined(parts):
                 return
         except ServingError as error:
-            if len(parts) == 1 and parts[0].piece.count == 1:
+            if len(parts) == 1 and parts[0].piece.requests == 1:
                 self.fail(parts, error)
                 return
         for part in parts:  # one request's error never reaches its neighbours
@@ -149,7 +149,7 @@ class Runner:
 
 
 def _addresses(columns: Sequence[int], row: int, row_bytes: Sequence[int]) -> list[int]:
-    return [column + row * size for column, size in zip(columns, row_bytes, strict=True)]
+    return [column + row * size for column, size in zip(columns, row_bytes)]  # noqa: B905 - of one length by construction
 
 
 def _aligned(columns: Sequence[Any]) -> Any:

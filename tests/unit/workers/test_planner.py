@@ -139,15 +139,15 @@ def test_one_request_is_the_same_piece_with_and_without_a_window(requests: list[
 def test_a_piece_of_rows_is_a_contiguous_prefix_within_the_limit(requests: list[Request], most_rows: int) -> None:
     """Said once more without a model: what must hold of any piece, whatever the planner's strategy."""
     piece = first_piece(window_of(requests), NOW, most_rows)
-    settled = requests[: piece.count]
-    assert 1 <= piece.count <= len(requests)
+    settled = requests[: piece.requests]
+    assert 1 <= piece.requests <= len(requests)
     assert {model_action(request) for request in settled} == {piece.action}
     if piece.action is not Action.ROWS:
-        assert (piece.count, piece.row, piece.rows) == (1, 0, 0)
+        assert (piece.requests, piece.row, piece.rows) == (1, 0, 0)
         return
     touched = [request.position + index for request in settled for index in range(request.rows)]
     assert touched == list(range(piece.row, piece.row + piece.rows))
-    assert piece.rows <= most_rows or piece.count == 1
+    assert piece.rows <= most_rows or piece.requests == 1
 
 
 @given(st.lists(st.one_of(st.none(), waiting()), min_size=1, max_size=5), st.integers(0, 20), LIMITS)
@@ -165,7 +165,7 @@ def test_a_batch_keeps_the_rules(lanes: list[list[Request] | None], start: int, 
     if len(chosen) > 1:
         assert {piece.action for _, piece in chosen} == {Action.ROWS}
     rows = sum(piece.rows for _, piece in chosen)
-    assert rows <= most_rows or (len(chosen) == 1 and chosen[0][1].count == 1)
+    assert rows <= most_rows or (len(chosen) == 1 and chosen[0][1].requests == 1)
 
 
 @given(st.integers(1, 6), st.integers(0, 50))
