@@ -46,6 +46,7 @@ class LaneRecord:
     frontend: FrontEndProcess
     worker: WorkerProcess
     route: Route
+    columns: Any  # as the worker's report had them: None where requests travel packed
     segment: int  # file descriptor
 
 
@@ -85,7 +86,7 @@ class Lanes:
             "batched": report["batched"],
         }
         lane = Lane.create(LaneSpec.for_columns(inputs, outputs, ring_bytes=self._ring_bytes), label)
-        record = LaneRecord(next(self._numbers), frontend, worker, route, os.dup(lane.segment.fd))
+        record = LaneRecord(next(self._numbers), frontend, worker, route, columns, os.dup(lane.segment.fd))
         lane.close()
         pid = frontend.pid
         self._records[record.number] = record
@@ -102,8 +103,8 @@ class Lanes:
         frontend.send({**message, "ring_bytes": self._ring_bytes, **route.to_wire()}, [record.segment, worker.doorbell.fd])
 
     async def _attach(self, record: LaneRecord) -> None:
-        message = {"type": "lane", "lane": record.number, "ring_bytes": self._ring_bytes, **record.route.to_wire()}
-        await record.worker.call(message, [record.segment, record.frontend.doorbell.fd])
+        message = {"type": "lane", "lane": record.number, "columns": record.columns, "ring_bytes": self._ring_bytes}
+        await record.worker.call({**message, **record.route.to_wire()}, [record.segment, record.frontend.doorbell.fd])
 
     async def restore(self, worker: WorkerProcess, servable: ServableId) -> None:
         """Hand a new worker process the lanes of the one before it to this version."""

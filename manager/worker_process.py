@@ -19,7 +19,8 @@ _logger = logging.getLogger(__name__)
 #: Hands a worker the lanes that there are for a version it has loaded.
 RestoreLanes = Callable[["WorkerProcess", ServableId], Awaitable[None]]
 
-_REGAIN_SECONDS: Final = 2.0  # between tries to load a version again
+_REGAIN_SECONDS: Final = 1.0  # before another try to load a version again; doubles
+_LONGEST_REGAIN_SECONDS: Final = 60.0
 
 
 class WorkerProcess(ChildProcess):
@@ -30,6 +31,7 @@ class WorkerProcess(ChildProcess):
         self.device = device
         self.ready = asyncio.Event()
         self._holds: dict[ServableId, str] = {}
+        self._absent: set[ServableId] = set()  # of those, what the present process could not load
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, options: ServerOptions, restore_lanes: RestoreLanes) -> None:
@@ -48,39 +50,46 @@ class WorkerProcess(ChildProcess):
 
     def gone(self) -> None:
         self.ready.clear()
+        self._absent.clear()
 
     async def _regain(self, servable: ServableId, restore_lanes: RestoreLanes) -> bool:
-        """Have a version loaded that the process before held. False when it can't be; raises ServingError if this one ends."""
+        """Have a version loaded that the process before held; says whether it is. Raises ServingError if this one ends.
+
+        A version that can't be, its file system being away, say, must not keep the others from serving: its requests are
+        refused meanwhile.
+        """
         path = self._holds.get(servable)
         if path is None:  # unloaded meanwhile
             return True
         try:
             await self.call({"type": "load", "servable": servable, "path": path})
+            self._absent.discard(servable)
         except ServingError as error:
             if self.has_ended:
                 raise
             _logger.error("%s has lost servable version %s, and will try again: %s", self.title, servable, error)
-            return False
+            self._absent.add(servable)
+            await self.call({"type": "absent", "servable": servable, "reason": error.message})
         await restore_lanes(self, servable)
-        return True
+        return servable not in self._absent
 
     def _try_later(self, servable: ServableId, restore_lanes: RestoreLanes) -> None:
-        """One version that can't be loaded now, its file system being away, say, must not keep the others from serving.
-
-        Its requests wait in their lanes meanwhile, as long as their deadlines let them.
-        """
-        pid = self.pid
-
-        async def try_again() -> None:
-            with contextlib.suppress(ServingError):
-                while True:
-                    await asyncio.sleep(_REGAIN_SECONDS)
-                    if self.pid != pid or await self._regain(servable, restore_lanes):
-                        return
-
-        task = asyncio.get_running_loop().create_task(try_again())
+        task = asyncio.get_running_loop().create_task(self._try_again(servable, restore_lanes))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _try_again(self, servable: ServableId, restore_lanes: RestoreLanes) -> None:
+        """Until the version is there again, or unwanted, or the process has ended and the next one tries."""
+        pid, pause = self.pid, _REGAIN_SECONDS
+        with contextlib.suppress(ServingError):
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_REGAIN_SECONDS)
+                if self.pid != pid or servable not in self._absent:
+                    return
+                await self.call({"type": "unload", "servable": servable})
+                if servable not in self._absent or await self._regain(servable, restore_lanes):
+                    return
 
     async def load(self, servable: ServableId, path: str) -> Message:
         """Load a version: its signatures and metadata. A worker that dies of it is tried once more."""
@@ -103,5 +112,6 @@ class WorkerProcess(ChildProcess):
 
     async def unload(self, servable: ServableId) -> None:
         """Have it given back. Raises ServingError when the worker is down: it has nothing to give back then."""
+        self._absent.discard(servable)
         if self._holds.pop(servable, None) is not None:
             await self.call({"type": "unload", "servable": servable})

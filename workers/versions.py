@@ -12,6 +12,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
+from workers.absent_version import AbsentVersion
 from workers.engine import Engine, LoadedVersion
 from workers.probe import Report, probe
 
@@ -39,12 +40,21 @@ class Versions:
         _logger.info("loaded servable version %s in %.2f s", servable, time.monotonic() - began)
         return version
 
+    def put_absent(self, servable: ServableId, reason: str) -> None:
+        """This worker ought to hold the version, and can't."""
+        self._loaded[servable] = AbsentVersion(reason)
+
+    def is_absent(self, servable: ServableId) -> bool:
+        return isinstance(self._loaded.get(servable), AbsentVersion)
+
     def find(self, servable: ServableId) -> LoadedVersion | None:
         return self._loaded.get(servable)
 
     def get(self, servable: ServableId) -> LoadedVersion:
         """Raises ServingError when this worker does not hold the version."""
         version = self.find(servable)
+        if isinstance(version, AbsentVersion):
+            raise version.error()
         if version is None:
             raise ServingError(Code.NOT_FOUND, f"This worker does not hold {servable}")
         return version

@@ -16,7 +16,7 @@ from shm.consumer import LaneConsumer
 from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import Column, LaneSpec
-from workers.engine import Engine
+from workers.engine import Engine, Form
 from workers.loop import Loop
 from workers.probe import Report
 from workers.queue import Queue
@@ -31,7 +31,7 @@ _BEAT_SECONDS: Final = 1.0
 
 
 class Worker:
-    """Answers the supervisor's messages: load, form, lane, drop_lane, unload, stop."""
+    """Answers the supervisor's messages: load, absent, form, lane, drop_lane, unload, stop."""
 
     def __init__(self, channel: Channel, doorbell: Doorbell, make_engine: Callable[[], Engine]) -> None:
         self._channel = channel
@@ -46,6 +46,7 @@ class Worker:
         self._loads = 0
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "load": self._on_load,
+            "absent": self._on_absent,
             "form": self._on_form,
             "lane": self._on_lane,
             "drop_lane": self._on_drop_lane,
@@ -105,6 +106,17 @@ class Worker:
 
         self._job(self._loading, message, load)
 
+    def _on_absent(self, message: Message, _: list[int]) -> None:
+        """A version that the worker before held can't be loaded: its requests are to be refused."""
+        servable = ServableId(*message["servable"])
+
+        def note() -> Message:
+            self._versions.put_absent(servable, message["reason"])
+            self._loop.post(lambda: self._going.discard(servable))
+            return {}
+
+        self._job(self._loading, message, note)
+
     def _on_form(self, message: Message, _: list[int]) -> None:
         servable, signature, inputs = _key(message)
 
@@ -123,7 +135,10 @@ class Worker:
         segment, doorbell = fds
 
         def attach() -> Message:
-            report = self._report(servable, signature, inputs)
+            if self._versions.is_absent(servable):
+                report = Report(form_from_wire(message["columns"]), False, "the version is not loaded")
+            else:
+                report = self._report(servable, signature, inputs)
             form = report.form
             spec = LaneSpec.for_columns(
                 tuple(column for _, column in form.inputs) if form else (),
@@ -206,6 +221,10 @@ def _key(message: Message) -> tuple[ServableId, str, Inputs | None]:
 
 def inputs_from_wire(wire: Any) -> Inputs:
     return tuple((number, Column(dtype, tuple(shape))) for number, dtype, shape in wire)
+
+
+def form_from_wire(columns: Any) -> Form | None:
+    return Form(inputs_from_wire(columns[0]), inputs_from_wire(columns[1])) if columns else None
 
 
 def report_to_wire(report: Report) -> Message:
