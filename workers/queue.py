@@ -8,7 +8,6 @@ from concurrent.futures import Executor
 from typing import Final
 
 from ringserve.errors import Code, ServingError
-from shm.consumer import BrokenLaneError
 from workers.planner import Action, Piece, plan, single
 from workers.probe import Report
 from workers.queued_lane import Part, QueuedLane
@@ -81,7 +80,9 @@ class Queue:
                 return []
             if waiting == 1:  # the usual case of a quiet server, without a single array
                 position, _, rows, flags, deadline = consumer.head()
-                return self._take([(0, single(position, rows, flags, deadline, now))])
+                piece = single(position, rows, flags, deadline, now)
+                lanes[0].check(piece)
+                return [Part(lanes[0], consumer.take(1), piece)]
         self._start += 1
         windows = []
         for index, lane in enumerate(lanes):
@@ -108,9 +109,7 @@ class Queue:
     def _take(self, chosen: Sequence[tuple[int, Piece]]) -> list[Part]:
         parts = [(self.lanes[index], piece) for index, piece in chosen]
         for lane, piece in parts:  # all of them, before anything is taken of one
-            if piece.action is Action.ROWS and not 0 < piece.rows <= lane.consumer.lane.spec.rows - piece.row:
-                lane.consumer.broken = True
-                raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
+            lane.check(piece)
         return [Part(lane, lane.consumer.take(piece.requests), piece) for lane, piece in parts]
 
     def close_broken_lanes(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shm.consumer import LaneConsumer, Ticket
+from shm.consumer import BrokenLaneError, LaneConsumer, Ticket
 from shm.doorbell import Doorbell
-from workers.planner import Piece
+from workers.planner import Action, Piece
 
 
 @dataclass(slots=True)
@@ -18,6 +18,7 @@ class QueuedLane:
     doorbell: Doorbell  # of the front end
     sources: list[int]  # address of row 0 of each input column
     targets: list[int]
+    rows: int  # that the columns hold
     suspects: int
     stuck: bool = False  # its front end has stopped reading answers
     dropped: bool = False
@@ -27,7 +28,13 @@ class QueuedLane:
         lane = consumer.lane
         addresses = [column.__array_interface__["data"][0] for column in lane.inputs + lane.outputs]
         count = len(lane.inputs)
-        return cls(number, consumer, doorbell, addresses[:count], addresses[count:], consumer.suspects)
+        return cls(number, consumer, doorbell, addresses[:count], addresses[count:], lane.spec.rows, consumer.suspects)
+
+    def check(self, piece: Piece) -> None:
+        """Raises BrokenLaneError for rows outside the columns: the front end's words are not trusted."""
+        if piece.action is Action.ROWS and not 0 < piece.rows <= self.rows - piece.row:
+            self.consumer.broken = True
+            raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
 
     def finish(self, ticket: Ticket) -> None:
         """The ticket's answers are written: say so to the front end. In the loop's thread."""

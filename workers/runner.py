@@ -62,11 +62,11 @@ class Runner:
 
     def _run_joined(self, parts: Sequence[Part]) -> bool:
         """Run the rows of all parts as one batch; False when the outputs don't have the form's shape."""
-        targets = [(part.piece.rows, _addresses(part.lane.targets, part.piece.row, self._target_bytes)) for part in parts]
         if len(parts) == 1:
-            rows = parts[0].piece.rows
-            sources = _addresses(parts[0].lane.sources, parts[0].piece.row, self._source_bytes)
-            return self._call(rows, sources, targets)
+            lane, (_, _, row, rows) = parts[0].lane, parts[0].piece
+            sources = _addresses(lane.sources, row, self._source_bytes)
+            return self._call(rows, sources, ((rows, _addresses(lane.targets, row, self._target_bytes)),))
+        targets = [(part.piece.rows, _addresses(part.lane.targets, part.piece.row, self._target_bytes)) for part in parts]
         gathered = self._gather(parts)
         sources = [array.__array_interface__["data"][0] for array in gathered]
         return self._call(sum(part.piece.rows for part in parts), sources, targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end import process_facts
-from end_to_end.conftest import Serve
+from end_to_end.conftest import Serve, write_config
 from end_to_end.http_answer import Answer
 from end_to_end.load import Load, halves
 from end_to_end.running_server import RunningServer
@@ -89,6 +90,40 @@ def test_a_request_that_kills_its_worker_is_answered_and_harms_no_neighbour(mode
     assert (answer.status, answer.error) == (500, "The worker died twice while it ran this request")
     server.wait_for_log("(?s)worker cpu:0 is back.*worker cpu:0 is back", 5)
     assert server.predict("kills_worker", {"instances": [1.0]}).json == {"predictions": [1.0]}
+
+
+def test_a_version_that_cannot_be_loaded_again_harms_no_other(models: Path, tmp_path: Path, serve: Serve) -> None:
+    """Its file system is away when the worker dies, say. Back again, it is served again."""
+    base = tmp_path / "lost"
+    shutil.copytree(models / "half_plus_two", base)
+    server = serve(write_config(tmp_path / "models.config", {"lost": base, "kept": models / "half_plus_two"}))
+    base.rename(tmp_path / "away")
+    with Load(server.port, 20, halves("kept", 3.0)) as load:
+        kill(server, "worker cpu:0")
+        load.wait_for_answers(200)
+        answer = server.predict("lost", {"instances": [2.0]})
+        assert answer.status == 503
+        assert answer.error.startswith("The version could not be loaded again after a crash: ")
+        (tmp_path / "away").rename(base)
+        wait_until(lambda: server.predict("lost", {"instances": [2.0]}).status == 200, 10, "the version back")
+        outcome = load.stop()
+    assert outcome.wrong == []
+    assert outcome.dropped == 0
+    assert server.predict("lost", {"instances": [2.0]}).json == {"predictions": [4.0]}
+
+
+def test_a_lost_version_can_be_replaced(models: Path, tmp_path: Path, serve: Serve) -> None:
+    base = tmp_path / "half_plus_two"
+    shutil.copytree(models / "half_plus_two" / "1", base / "1")
+    server = serve("--model_name=half_plus_two", f"--model_base_path={base}")
+    base.rename(tmp_path / "away")
+    kill(server, "worker cpu:0")
+    server.wait_for_log("worker cpu:0 is back", 20)
+    assert server.predict("half_plus_two", {"instances": [2.0]}).status == 503
+    shutil.copytree(models / "half_plus_two" / "2", tmp_path / "new" / "2")
+    (tmp_path / "new").rename(base)
+    wait_until(lambda: server.states("half_plus_two") == {2: "AVAILABLE", 1: "END"}, 10, "version 2 in its place")
+    assert server.predict("half_plus_two", {"instances": [2.0]}).json == {"predictions": [4.0]}
 
 
 def test_a_killed_front_end_is_replaced_and_the_port_stays_open(models: Path, serve: Serve) -> None:

@@ -152,8 +152,9 @@ class SessionRowFunction:
         finally:
             for tensor in values[:fed]:
                 tf.DeleteTensor(tensor)
-        self._status.check()
-        answers = self._answers[: len(self._outputs)]
+        answers = self._answers[:]
+        if not all(answers):  # a run that failed has no outputs
+            self._status.check()
         try:
             return self._write(rows, answers, targets)
         finally:
@@ -163,17 +164,19 @@ class SessionRowFunction:
     def _write(self, rows: int, answers: Sequence[int | None], targets: Sequence[Target]) -> bool:
         """The outputs to the targets; False, and nothing written, when one is not `rows` rows of its column."""
         tf = self._tf
-        for tensor, (rank, inner, _) in zip(answers, self._outputs, strict=True):
+        for tensor, (rank, inner, _) in zip(answers, self._outputs):  # noqa: B905 - of one length by construction
             if tf.NumDims(tensor) != rank or tf.Dim(tensor, 0) != rows:
                 return False
             for index, size in inner:
                 if tf.Dim(tensor, index) != size:
                     return False
-        for index, (tensor, (_, _, row_bytes)) in enumerate(zip(answers, self._outputs, strict=True)):
-            source = tf.TensorData(tensor)
+        index = 0
+        for _, _, row_bytes in self._outputs:
+            source = tf.TensorData(answers[index])
             for count, addresses in targets:
                 c.memmove(addresses[index], source, count * row_bytes)
                 source += count * row_bytes
+            index += 1  # noqa: SIM113
         return True
 
 
