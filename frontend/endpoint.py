@@ -38,6 +38,7 @@ class Endpoint:
         """`ask` sends a message to the supervisor."""
         self.servable = servable
         self.signature = signature
+        self._output_dtypes = [spec.dtype for spec in signature.outputs]
         self.base: list[OpenLane] = []
         self._columns: dict[Form, list[OpenLane]] = {}
         self._seen: dict[Form, int] = {}
@@ -138,10 +139,10 @@ class Endpoint:
         Raises ServingError with the error that the request ended in.
         """
         producer = pending.lane.producer
+        rows = producer.answer_rows(pending.number)
+        if rows is not None:
+            return [Tensor(dtype, array.shape, array) for dtype, array in zip(self._output_dtypes, rows, strict=True)]
         status, is_packed = producer.verdict(pending.number)
-        if not status and not is_packed:
-            rows = producer.answer_rows(pending.number)
-            return [Tensor(spec.dtype, array.shape, array) for spec, array in zip(self.signature.outputs, rows, strict=True)]
         try:
             if not status:
                 return [unpacked(tensor) for tensor in producer.answer_packed(pending.number)]

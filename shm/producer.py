@@ -17,6 +17,13 @@ _PUT = layout.DESCRIPTOR_STRUCT.pack_into
 _BYTES = layout.DESCRIPTOR_BYTES
 _WORDS = layout.DESCRIPTOR_WORDS
 
+# Of every request, hence names of this module: those of another one cost a look-up more each.
+_POSITION = layout.POSITION_WORD
+_ROWS = layout.ROWS_WORD
+_ROWS_MASK = layout.ROWS_MASK
+_VERDICT = layout.VERDICT_WORD
+_ELSEWHERE = layout.ANSWER_PACKED << layout.FLAGS_SHIFT | 0xFFFF  # in the verdict's word: packed, or a code
+
 _COUNT: Array = np.arange(1 << 16, dtype="<u8")
 
 _TRIM_NS = 1_000_000_000
@@ -39,6 +46,7 @@ class LaneProducer:
         self._slots = spec.slots
         self._words = lane.words
         self._inputs = lane.inputs
+        self._outputs = lane.outputs
         self._descriptor_words = lane.descriptor_words
         self._rows = Ring(max(spec.rows, 1), spec.soft_rows)
         self._bytes = Ring(spec.request_bytes, spec.soft_bytes)
@@ -148,12 +156,18 @@ class LaneProducer:
         word = self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD]
         return word & 0xFFFF, word >> layout.FLAGS_SHIFT & layout.ANSWER_PACKED
 
-    def answer_rows(self, number: int) -> list[Array]:
-        """Views of a completed request's rows in the output columns, valid until its release."""
+    def answer_rows(self, number: int) -> list[Array] | None:
+        """Views of a completed request's rows in the output columns, valid until its release.
+
+        None when the answer is not there: it is an error, or packed, as `verdict` says.
+        """
         base = number % self._slots * _WORDS
-        row = self._descriptor_words[base + layout.POSITION_WORD]
-        end = row + (self._descriptor_words[base + layout.ROWS_WORD] & layout.ROWS_MASK)
-        return [column[row:end] for column in self.lane.outputs]
+        words = self._descriptor_words
+        if words[base + _VERDICT] & _ELSEWHERE:
+            return None
+        row = words[base + _POSITION]
+        end = row + (words[base + _ROWS] & _ROWS_MASK)
+        return [column[row:end] for column in self._outputs]
 
     def answer_packed(self, number: int) -> list[PackedTensor]:
         """Views of a completed request's packed answer, valid until its release. Raises ValueError if it is damaged."""

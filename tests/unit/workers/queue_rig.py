@@ -76,7 +76,7 @@ class Front:
         if packed:
             (tensor,) = producer.answer_packed(number)
             return Answer(Code.OK, tuple(np.frombuffer(tensor.data, dtype="<f4").tolist()), packed=True)
-        return Answer(Code.OK, tuple(producer.answer_rows(number)[0].tolist()))
+        return Answer(Code.OK, tuple((producer.answer_rows(number) or [])[0].tolist()))
 
     def answers(self) -> list[Answer]:
         """Of all requests, which must all have one, since the last call; they are released."""
