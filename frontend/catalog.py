@@ -55,13 +55,23 @@ class Catalog:
     """Kept up to date by the supervisor's messages; read by requests."""
 
     def __init__(self) -> None:
-        self._models: dict[str, dict[int, Version]] = {}
+        self._loaded: dict[ServableId, Version] = {}
+        self._models: dict[str, dict[int, Version]] = {}  # those that requests find
         self._latest: dict[str, Version] = {}
         self._status: dict[str, list[VersionStatus]] = {}
 
-    def add(self, version: Version) -> None:
-        self._models.setdefault(version.id.name, {})[version.id.version] = version
-        self._note_latest(version.id.name)
+    def add(self, version: Version, routed: bool = True) -> None:
+        """A version is loaded; not `routed`: requests find it only after `route`, when its lanes are there."""
+        self._loaded[version.id] = version
+        if routed:
+            self.route(version.id)
+
+    def route(self, servable: ServableId) -> None:
+        """Requests find the version from now on."""
+        version = self._loaded.get(servable)
+        if version is not None:
+            self._models.setdefault(servable.name, {})[servable.version] = version
+            self._note_latest(servable.name)
 
     def _note_latest(self, name: str) -> None:
         versions = self._models.get(name)
@@ -76,15 +86,16 @@ class Catalog:
 
     def retire(self, servable: ServableId) -> Version | None:
         """No request finds the version any more."""
-        version = self._models.get(servable.name, {}).pop(servable.version, None)
+        self._models.get(servable.name, {}).pop(servable.version, None)
         self._note_latest(servable.name)
-        return version
+        return self._loaded.pop(servable, None)
 
     def find(self, servable: ServableId) -> Version | None:
-        return self._models.get(servable.name, {}).get(servable.version)
+        """A loaded version, routed or not."""
+        return self._loaded.get(servable)
 
     def __iter__(self) -> Iterator[Version]:
-        return (version for versions in self._models.values() for version in versions.values())
+        return iter(self._loaded.values())
 
     def resolve(self, spec: ModelSpec) -> Version:
         """The version that a request wants. Raises ServingError with upstream's texts."""
@@ -95,7 +106,7 @@ class Catalog:
             if latest is None:
                 raise ServingError(Code.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
             return latest
-        version = self.find(ServableId(spec.name, spec.version))
+        version = self._models.get(spec.name, {}).get(spec.version)
         if version is None:
             text = f"Servable not found for request: Specific({spec.name}, {spec.version})"
             raise ServingError(Code.NOT_FOUND, text)

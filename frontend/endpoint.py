@@ -20,6 +20,7 @@ Form = tuple[tuple[int, tuple[int, ...]], ...]
 
 _FULL: Final = "The batch scheduling queue to which this task was submitted is full"  # upstream's text
 _FORMS_AFTER: Final = 8  # requests of one form before lanes with columns for it are asked for
+_MOST_SEEN: Final = 64  # forms that are counted at a time
 _MOST_FORMS: Final = 8  # a client can't make the server open lanes without end
 
 
@@ -42,6 +43,7 @@ class Endpoint:
         self.base: list[OpenLane] = []
         self._columns: dict[Form, list[OpenLane]] = {}
         self._seen: dict[Form, int] = {}
+        self._asked: set[Form] = set()
         self._ask = ask
         self._opening: asyncio.Future[None] | None = None
         self._gone: ServingError | None = None
@@ -127,10 +129,11 @@ class Endpoint:
 
     def _note(self, form: Form, inputs: Sequence[Tensor]) -> None:
         """Requests of this form came without columns for it: once they are many, ask for lanes that have some."""
-        seen = self._seen.get(form, 0)
-        if seen or len(self._seen) < _MOST_FORMS:
-            self._seen[form] = seen + 1
-        if seen + 1 == _FORMS_AFTER:
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()  # forms that come once and never again must not keep the common ones out
+        seen = self._seen[form] = self._seen.get(form, 0) + 1
+        if seen == _FORMS_AFTER and len(self._asked) < _MOST_FORMS and form not in self._asked:
+            self._asked.add(form)
             self._want([[tensor.dtype.number, tensor.dtype.numpy, list(tensor.shape[1:])] for tensor in inputs])
 
     def answer(self, pending: Pending) -> list[Tensor]:

@@ -46,6 +46,7 @@ class FrontEnd:
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "servable": self._on_servable,
+            "route": self._on_route,
             "status": self._on_status,
             "lane": self._on_lane,
             "lane_refused": self._on_lane_refused,
@@ -62,11 +63,11 @@ class FrontEnd:
 
         Await its `future`, read its answer with `endpoint.answer`, and call `done` whatever happened.
         """
-        # Requests of one turn of the loop share one ring at its end. One that comes alone rings at once: on a quiet server
-        # the turn's end would only make it wait.
         pending = endpoint.submit(inputs, timeout)
         self._busy.add(pending.lane)
         lane = pending.lane
+        # Requests of one turn of the loop share one ring at its end. One that comes alone rings at once: on a quiet server
+        # the turn's end would only make it wait.
         if lane.waiting == 1 and self._alone:
             self._workers[lane.worker].ring()
         else:
@@ -93,13 +94,13 @@ class FrontEnd:
             self._loop.call_soon(self._finish_retiring)
 
     def _expire(self) -> None:
+        self._loop.call_later(_EXPIRE_SECONDS, self._expire)  # first: whatever fails below, deadlines go on
         now = time.monotonic_ns()
         for lane in self._lanes:
             lane.expire(now)
             lane.producer.beat(now)
         if self._retiring:
             self._finish_retiring()
-        self._loop.call_later(_EXPIRE_SECONDS, self._expire)
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         self._handlers[message["type"]](message, fds)
@@ -118,7 +119,10 @@ class FrontEnd:
         self._channel.send({"type": "answer", "call": self._open_call})
 
     def _on_servable(self, message: Message, _: list[int]) -> None:
-        self.catalog.add(Version(ServableId(*message["servable"]), message, self._channel.send))
+        self.catalog.add(Version(ServableId(*message["servable"]), message, self._channel.send), message["routed"])
+
+    def _on_route(self, message: Message, _: list[int]) -> None:
+        self.catalog.route(ServableId(*message["servable"]))
 
     def _on_status(self, message: Message, _: list[int]) -> None:
         versions = [

@@ -59,23 +59,25 @@ class ChildProcess:
         pause = _FIRST_PAUSE
         while not self._stopping:
             began = time.monotonic()
-            self._spawn(options, descriptors)
             try:
+                self._spawn(options, descriptors)
                 await boot()
-            except ServingError as error:
+            except (ServingError, OSError) as error:
                 if self._stopping:
                     break
                 if not self.restarts:
-                    raise
+                    raise error if isinstance(error, ServingError) else ServingError(Code.INTERNAL, str(error)) from error
                 _logger.error("%s could not be brought back: %s", self.title, error)
                 self.kill()
             await self._ended.wait()
             if self._stopping:
                 break
             long_life = time.monotonic() - began > _LONG_LIFE
-            pause = _FIRST_PAUSE if long_life else min(pause * 2, _LONGEST_PAUSE)
-            if self.restarts and not long_life:
+            if long_life:
+                pause = _FIRST_PAUSE
+            elif self.restarts:
                 await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
             self.restarts += 1
 
     def _spawn(self, options: ServerOptions, descriptors: Mapping[str, int]) -> None:

@@ -67,9 +67,11 @@ class Serving:
         default = any(signature[0] == DEFAULT_SIGNATURE for signature in answer["signatures"])
         self._served[servable] = Served(message, default)
         for frontend in self.frontends:
-            frontend.send(message)
+            frontend.send({**message, "routed": False})
         if default:
             await asyncio.gather(*(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)) for frontend in self.frontends))
+        for frontend in self.frontends:  # only now: no request of a switch has to wait for a lane
+            frontend.send({"type": "route", "servable": servable})
 
     async def quiesce(self, servable: ServableId) -> None:
         """Front ends send the version nothing more; returns when what they had sent is answered."""
@@ -88,7 +90,7 @@ class Serving:
         for name in self._monitor.names:
             frontend.send(self._status(name))
         for servable, served in self._served.items():
-            frontend.send(served.message)
+            frontend.send({**served.message, "routed": True})
             if served.default:
                 self._spawn(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)))
 

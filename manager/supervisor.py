@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from ringserve.source import SourceAdapter
 _logger = logging.getLogger("ringserve")
 
 _DRAIN_SECONDS: Final = 30.0  # for requests that have begun when the server is told to stop
+_MOST_FILES: Final = 1 << 16
 _STOP_SECONDS: Final = 5.0  # for a worker to end
 _RINGS_PER_LIMIT: Final = 4  # room in a lane: JSON numbers of two bytes may be tensor elements of eight
 
@@ -46,10 +48,19 @@ def main(options: ServerOptions, notes: Sequence[str]) -> int:
     """
     setproctitle.setproctitle("ringserve: supervisor")
     log.set_up("supervisor", options.log_level)
+    _allow_many_files()
     for note in notes:
         _logger.warning("%s", note)
     uvloop.run(Supervisor(options).run())
     return 0
+
+
+def _allow_many_files() -> None:
+    """Every lane is an open file in three processes; the usual soft limit of 1024 is for programs that use select."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, _MOST_FILES) if hard != resource.RLIM_INFINITY else _MOST_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Supervisor:

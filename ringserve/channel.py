@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import logging
 import os
 import select
 import socket
@@ -20,6 +21,8 @@ from typing import Any, Final
 import msgpack
 
 Message = dict[str, Any]
+
+_logger = logging.getLogger(__name__)
 
 _HEAD: Final = struct.Struct("<II")
 _CHUNK: Final = 1 << 16
@@ -160,7 +163,10 @@ class AsyncChannel:
             self.close()
             return
         for message, received in self._decoder.feed(data, fds):
-            self._on_message(message, received)
+            try:
+                self._on_message(message, received)
+            except Exception:  # the messages behind it are as good as ever
+                _logger.exception("a control message failed in a way it never should: %s", message.get("type"))
 
     def close(self) -> None:
         """Close and tell `on_close`, once."""

@@ -37,9 +37,7 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog, description=description, allow_abbrev=False)
         self.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
-        self.add_argument(
-            "--timeout", type=float, default=30.0, metavar="S", help="seconds to wait (default: 30)"
-        )
+        self.add_argument("--timeout", type=float, default=30.0, metavar="S", help="seconds to wait (default: 30)")
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
@@ -93,9 +91,7 @@ def request_body(inputs: Sequence[str], signature: str | None) -> bytes:
         if not equals or '"' in name:  # JSON has a = only inside strings, so after a quote
             name, text = "", word
         if name in named:
-            raise UsageError(
-                f"--input {name}=... is given twice" if name else "more than one unnamed --input"
-            )
+            raise UsageError(f"--input {name}=... is given twice" if name else "more than one unnamed --input")
         named[name] = _checked(text)
     if "" not in named:
         columns = ", ".join(f"{json.dumps(name)}: {text}" for name, text in named.items())
@@ -147,9 +143,7 @@ def pretty(value: Any, indent: str = "") -> str:
     """JSON text with a line for each member, but a list of plain values on one line: rows stay rows."""
     inner = indent + "  "
     if isinstance(value, dict) and value:
-        members = [
-            f"{json.dumps(key, ensure_ascii=False)}: {pretty(member, inner)}" for key, member in value.items()
-        ]
+        members = [f"{json.dumps(key, ensure_ascii=False)}: {pretty(member, inner)}" for key, member in value.items()]
         opening, closing = "{}"
     elif isinstance(value, list) and any(isinstance(member, list | dict) for member in value):
         members = [pretty(member, inner) for member in value]

@@ -108,8 +108,7 @@ def _conflicts(options: ServerOptions) -> Iterator[tuple[bool, str]]:
         return  # the platform file replaces the batching and session flags, so these are not looked at
     yield (
         bool(options.batching_parameters_file) and not options.enable_batching,
-        "server_options.batching_parameters_file is set without setting "
-        "server_options.enable_batching to true.",
+        "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.",
     )
     yield (
         options.tensorflow_session_parallelism > 0
@@ -124,6 +123,12 @@ def _conflicts(options: ServerOptions) -> Iterator[tuple[bool, str]]:
 def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
     for name, port in (("port", options.port), ("rest_api_port", options.rest_api_port)):
         yield not 0 <= port <= MAX_PORT, f"server_options.{name} must be from 0 to {MAX_PORT}, not {port}."
+    for name in ("session_parallelism", "intra_op_parallelism", "inter_op_parallelism"):
+        threads: int = getattr(options, f"tensorflow_{name}")
+        yield (
+            not -(1 << 31) <= threads < 1 << 31,
+            f"server_options.tensorflow_{name} must fit into 32 bits, as TensorFlow's own option, not {threads}.",
+        )
     frontends, size, level = options.rest_frontends, options.max_request_bytes, options.log_level
     yield frontends < 1, f"server_options.rest_frontends must be at least 1, not {frontends}."
     yield size < 1, f"server_options.max_request_bytes must be at least 1, not {size}."

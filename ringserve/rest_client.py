@@ -49,9 +49,7 @@ class RestClient:
         except ValueError as error:
             raise ServingError(Code.INVALID_ARGUMENT, f"not a server's URL: {url} ({error})") from error
         if parts.scheme not in ("http", "https") or not self._host or parts.query or parts.fragment:
-            raise ServingError(
-                Code.INVALID_ARGUMENT, f"not a server's URL: {url} (http://host:port expected)"
-            )
+            raise ServingError(Code.INVALID_ARGUMENT, f"not a server's URL: {url} (http://host:port expected)")
         self._secure = parts.scheme == "https"
         self._prefix = parts.path
 

@@ -89,6 +89,7 @@ def _one_by_one(words: Array, now: int, most_rows: int) -> Piece:
 
 def _together(words: Array, now: int, most_rows: int) -> Piece:
     """For many requests: a handful of array operations settles the usual case, all of them plain and in time."""
+    words = words.copy()  # the front end may set ABANDONED between one look at them and the next
     rows, positions = words[:, ROWS_WORD], words[:, POSITION_WORD]
     special = int(rows.max()) > ROWS_MASK  # a flag
     expired = int((words[:, DEADLINE_WORD] - _ONE).min()) < now  # none (0) wraps around and is the largest there is

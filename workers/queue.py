@@ -72,24 +72,24 @@ class Queue:
 
     def _next(self, now: int) -> list[Part]:
         """Take the next batch off the lanes."""
-        lanes = self.lanes
-        if len(lanes) == 1 and lanes[0].suspects == 0:
-            consumer = lanes[0].consumer
-            waiting = consumer.waiting
-            if not waiting:
-                return []
-            if waiting == 1:  # the usual case of a quiet server, without a single array
-                position, _, rows, flags, deadline = consumer.head()
-                piece = single(position, rows, flags, deadline, now)
-                lanes[0].check(piece)
-                return [Part(lanes[0], consumer.take(1), piece)]
-        self._start += 1
-        windows = []
-        for index, lane in enumerate(lanes):
+        waiting = [lane.consumer.waiting for lane in self.lanes]
+        total = sum(waiting)
+        if not total:
+            return []
+        for index, lane in enumerate(self.lanes):
             if lane.suspects:
                 return self._next_suspect(index, now)
-            waiting = lane.consumer.waiting
-            windows.append(lane.consumer.window(min(waiting, self._most_rows)) if waiting else None)
+        if total == 1:  # the usual case of a quiet server, without a single array
+            lane = self.lanes[waiting.index(1)]
+            position, _, rows, flags, deadline = lane.consumer.head()
+            piece = single(position, rows, flags, deadline, now)
+            lane.check(piece)
+            return [Part(lane, lane.consumer.take(1), piece)]
+        self._start += 1
+        windows = [
+            lane.consumer.window(min(count, self._most_rows)) if count else None
+            for lane, count in zip(self.lanes, waiting, strict=True)
+        ]
         return self._take(plan(windows, self._start, now, self._most_rows))
 
     def _next_suspect(self, index: int, now: int) -> list[Part]:
@@ -141,6 +141,8 @@ class Queue:
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call `then` once no batch of this queue runs, perhaps now. For a queue that is to go."""
+        for lane in self.lanes:
+            lane.drop()
         self.lanes.clear()
         if self.in_flight:
             self._when_idle = then

@@ -83,11 +83,10 @@ class Runner:
 
     def _call(self, rows: int, sources: Sequence[int], targets: Sequence[Target]) -> bool:
         assert self._report.form is not None
-        function = (
-            self._functions.pop()
-            if self._functions
-            else self._version.row_function(self._signature, self._report.form, self._report.inline)
-        )
+        try:
+            function = self._functions.pop()
+        except IndexError:
+            function = self._version.row_function(self._signature, self._report.form, self._report.inline)
         try:
             return function.run(rows, sources, targets)
         finally:

@@ -35,8 +35,12 @@ class Versions:
         began = time.monotonic()
         version = self._engine.load(path)
         self._loaded[servable] = version
-        if DEFAULT_SIGNATURE in version.signatures:
-            self.declared(servable, DEFAULT_SIGNATURE)
+        try:
+            if DEFAULT_SIGNATURE in version.signatures:
+                self.declared(servable, DEFAULT_SIGNATURE)
+        except BaseException:
+            self.unload(servable)
+            raise
         _logger.info("loaded servable version %s in %.2f s", servable, time.monotonic() - began)
         return version
 

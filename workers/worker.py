@@ -63,7 +63,9 @@ class Worker:
     def _boot(self) -> None:
         try:
             self._versions = Versions(self._make_engine())
-        except ServingError as error:
+        except Exception as error:
+            if not isinstance(error, ServingError):
+                error = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
             self._channel.send({"type": "boot_failed", "code": int(error.code), "message": error.message})
             return
         self._channel.send({"type": "ready", "pid": os.getpid()})
@@ -76,6 +78,9 @@ class Worker:
                 self._loop.post(self._loop.beat)
         except EOFError:
             os._exit(0)  # the supervisor is gone: nobody is left to answer
+        except Exception:
+            _logger.exception("the control channel failed in a way it never should; a new worker goes on")
+            os._exit(1)
 
     def _job(self, thread: ThreadPoolExecutor, message: Message, work: Callable[[], Message]) -> None:
         """Do `work` on this thread and send what it returns, or its error, as the answer to `message`."""
@@ -135,22 +140,33 @@ class Worker:
         segment, doorbell = fds
 
         def attach() -> Message:
-            if self._versions.is_absent(servable):
-                report = Report(form_from_wire(message["columns"]), False, "the version is not loaded")
-            else:
-                report = self._report(servable, signature, inputs)
-            form = report.form
-            spec = LaneSpec.for_columns(
-                tuple(column for _, column in form.inputs) if form else (),
-                tuple(column for _, column in form.outputs) if form else (),
-                ring_bytes=message["ring_bytes"],
-            )
-            lane = QueuedLane.make(message["lane"], LaneConsumer(Lane.attach(segment, spec)), Doorbell(doorbell))
+            try:
+                form, report = self._lane_form(message)
+                lane = Lane.attach(os.dup(segment), _spec(form, message["ring_bytes"]))
+                queued = QueuedLane.make(message["lane"], LaneConsumer(lane), Doorbell(os.dup(doorbell)))
+            finally:
+                os.close(segment)
+                os.close(doorbell)
             key = (servable, signature, inputs)
-            self._loop.post(lambda: self._add_lane(key, report, lane))
+            self._loop.post(lambda: self._add_lane(key, report, queued))
             return {}
 
         self._job(self._probing, message, attach)
+
+    def _lane_form(self, message: Message) -> tuple[Form | None, Report]:
+        """The columns of a lane, as it was made, and what the version does with rows of these now.
+
+        A new worker may find another answer than the one before, under which the lane was made: then its rows are run one
+        by one.
+        """
+        servable, signature, inputs = _key(message)
+        form = form_from_wire(message["columns"])
+        if self._versions.is_absent(servable):
+            return form, Report(form, False, "the version is not loaded")
+        report = self._report(servable, signature, inputs)
+        if report.form != form:
+            report = Report(form, False, "a run on synthetic rows gave outputs of another form than before")
+        return form, report
 
     def _add_lane(self, key: tuple[ServableId, str, Inputs | None], report: Report, lane: QueuedLane) -> None:
         """In the loop's thread. A lane that comes while its version goes is closed: its front end lets go of it too."""
@@ -211,6 +227,11 @@ class Worker:
             self._loop.stopping = True
 
         self._loop.post(stop)
+
+
+def _spec(form: Form | None, ring_bytes: int) -> LaneSpec:
+    inputs, outputs = (form.inputs, form.outputs) if form else ((), ())
+    return LaneSpec.for_columns(tuple(c for _, c in inputs), tuple(c for _, c in outputs), ring_bytes=ring_bytes)
 
 
 def _key(message: Message) -> tuple[ServableId, str, Inputs | None]:

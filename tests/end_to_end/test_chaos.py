@@ -27,6 +27,12 @@ def kill_if_there(server: RunningServer, role: str) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def settled(server: RunningServer, newest: int) -> bool:
+    """The newest version is served, or it was given up, with two workers dead of its load as far as anybody can tell."""
+    states = server.states("half_plus_two")
+    return newest in states and sorted(states.values()) == ["AVAILABLE"] + ["END"] * (len(states) - 1)
+
+
 @pytest.mark.parametrize("seed", [1, 4])
 def test_chaos(models: Path, tmp_path: Path, serve: Serve, seed: int) -> None:
     chance = random.Random(seed)
@@ -44,9 +50,8 @@ def test_chaos(models: Path, tmp_path: Path, serve: Serve, seed: int) -> None:
                 kill_if_there(server, chance.choice(ROLES))
             load.wait_for_answers(chance.choice((0, 100, 1000)), BACK)
         wait_until(lambda: set(server.processes()) >= {f"ringserve: {role}" for role in ROLES}, BACK, "all back")
-        wait_until(lambda: server.states("half_plus_two").get(version) == "AVAILABLE", BACK, f"version {version}")
+        wait_until(lambda: settled(server, version), BACK, f"version {version} to be there, and no other")
         load.wait_for_answers(500, BACK)
         outcome = load.stop()
     assert outcome.wrong == []
-    wait_until(lambda: set(server.states("half_plus_two").values()) == {"AVAILABLE", "END"}, BACK, "old versions gone")
     wait_until(lambda: process_facts.requests_in_lanes(server.pid) == 0, 5, "the lanes empty")

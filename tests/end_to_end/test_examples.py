@@ -96,9 +96,7 @@ def test_requests_are_printed_as_lines_for_a_shell(trained: Trained) -> None:
     done = run_example("requests", "--output", str(trained.folder), "--port", "8123")
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("curl ")]
-    assert {command[-1] for command in commands} == {
-        f"http://localhost:8123/v1/models/{name}:predict" for name in MODELS
-    }
+    assert {command[-1] for command in commands} == {f"http://localhost:8123/v1/models/{name}:predict" for name in MODELS}
     stored = json.loads((trained.folder / "requests.json").read_text(encoding="utf-8"))
     assert [json.loads(command[2]) for command in commands] == [request["body"] for request in stored]
 

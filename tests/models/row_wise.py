@@ -52,8 +52,7 @@ def identity() -> BuiltModel:
         return {"y": tf.identity(x)}
 
     signatures = {
-        _WIRE_NAMES.get(dtype.name, dtype.name): graph(serve, x=tf.TensorSpec([None, 2], dtype))
-        for dtype in IDENTITY_DTYPES
+        _WIRE_NAMES.get(dtype.name, dtype.name): graph(serve, x=tf.TensorSpec([None, 2], dtype)) for dtype in IDENTITY_DTYPES
     }
     signatures["serving_default"] = signatures["float"]
     return BuiltModel(signatures)

@@ -50,6 +50,20 @@ def stateful_counter() -> BuiltModel:
     return BuiltModel({"serving_default": graph(serve, x=floats(None))}, module)
 
 
+def keeps_input() -> BuiltModel:
+    """The input of the run before: an assignment keeps the fed tensor's own memory."""
+    module = tf.Module()
+    module.last = tf.Variable(tf.zeros([0]), shape=[None], trainable=False)
+
+    def serve(x: Tensor) -> Outputs:
+        before = tf.identity(module.last.read_value())
+        with tf.control_dependencies([before]):
+            module.last.assign(x)
+        return {"y": before}
+
+    return BuiltModel({"serving_default": graph(serve, x=floats(None))}, module)
+
+
 MODELS: dict[str, dict[str, Builder]] = {
     "scalar": {"1": scalar},
     "no_inputs": {"1": no_inputs},
@@ -59,4 +73,5 @@ MODELS: dict[str, dict[str, Builder]] = {
     "data_dependent": {"1": data_dependent},
     "random": {"1": random},
     "stateful_counter": {"1": stateful_counter},
+    "keeps_input": {"1": keeps_input},
 }

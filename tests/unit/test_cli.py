@@ -271,9 +271,7 @@ def test_nobody_answers(capsys: Capture) -> None:
     assert capsys.readouterr().err == f"no answer from {url} within 0.05 s\n"
 
 
-@pytest.mark.parametrize(
-    "url", ["127.0.0.1:8501", "ftp://host", "http://", "http://host:port", "http://h/?x"]
-)
+@pytest.mark.parametrize("url", ["127.0.0.1:8501", "ftp://host", "http://", "http://host:port", "http://h/?x"])
 def test_malformed_urls(url: str, capsys: Capture) -> None:
     assert main(["status", "--url", url]) == 1
     assert capsys.readouterr().err.startswith(f"not a server's URL: {url} (")

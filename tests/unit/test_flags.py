@@ -256,10 +256,7 @@ def test_integers_come_back_as_written(number: int) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_come_back_as_written(number: float) -> None:
-    assert (
-        parse([f"--per_process_gpu_memory_fraction={number!r}"]).options.per_process_gpu_memory_fraction
-        == number
-    )
+    assert parse([f"--per_process_gpu_memory_fraction={number!r}"]).options.per_process_gpu_memory_fraction == number
 
 
 _words = st.one_of(

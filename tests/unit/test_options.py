@@ -49,8 +49,7 @@ def test_alts_and_ssl() -> None:
 
 def test_a_batching_file_without_batching() -> None:
     assert refusal(batching_parameters_file="/batching") == (
-        "server_options.batching_parameters_file is set without setting "
-        "server_options.enable_batching to true."
+        "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
     )
     dataclasses.replace(GOOD, batching_parameters_file="/batching", enable_batching=True).validate()
 

@@ -16,6 +16,7 @@ from shm.packed import PackedTensor
 from workers.engine import Form, RowFunction, Target
 from workers.tf import strings
 from workers.tf.capi import KEEP, Buffer, Output, Pointer, Status, give_memory_back, tensorflow
+from workers.tf.inputs import are_held, lend_copy
 from workers.tf.metagraph import read_signatures
 
 # RunOptions{inter_op_thread_pool: -1}: run in the calling thread. Small models gain 3x, large ones nothing.
@@ -40,6 +41,8 @@ class Endpoints:
         self.fetches = session.outputs(signature.outputs)
         self.feed_count = len(signature.inputs)
         self.fetch_count = len(signature.outputs)
+        #: Does a run keep its inputs' memory? None until the first run, whose inputs are private copies, has told.
+        self.keeps_inputs: bool | None = None
 
 
 class Session:
@@ -132,6 +135,7 @@ class SessionRowFunction:
         self._outputs = [
             (1 + len(column.shape), tuple(enumerate(column.shape, start=1)), column.row_bytes) for _, column in form.outputs
         ]
+        self._copies = endpoints.keeps_inputs is not False
         self._endpoints = endpoints  # keeps alive what the addresses below point to
         self._run = (
             session.pointer, c.addressof(_INLINE_OPTIONS.contents) if inline else None,
@@ -146,7 +150,12 @@ class SessionRowFunction:
         try:
             for dtype, dims, address, rank, row_bytes in self._inputs:
                 dims[0] = rows
-                values[fed] = tf.NewTensor(dtype, address, rank, sources[fed], rows * row_bytes, KEEP, None)
+                nbytes = rows * row_bytes
+                if self._copies:
+                    memory = np.frombuffer(memoryview((c.c_char * nbytes).from_address(sources[fed])), dtype=np.uint8)
+                    values[fed], _ = lend_copy(dtype, address, rank, memory)
+                else:
+                    values[fed] = tf.NewTensor(dtype, address, rank, sources[fed], nbytes, KEEP, None)
                 fed += 1
             tf.SessionRun(*self._run)
         finally:
@@ -191,6 +200,8 @@ class Results:
         self._values = (Pointer * max(endpoints.feed_count, 1))()
         self._answers = (Pointer * max(endpoints.fetch_count, 1))()
         self._kept: list[Any] = []  # memory that the inputs lie in
+        self._copies = endpoints.keeps_inputs is not False
+        self._lent: list[int] = []  # numbers of the copies
 
     def __enter__(self) -> list[PackedTensor]:
         ends, status = self._endpoints, Status()
@@ -213,6 +224,8 @@ class Results:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        if self._endpoints.keeps_inputs is None:
+            self._endpoints.keeps_inputs = are_held(self._lent)
 
     def close(self) -> None:
         _delete(self._values)
@@ -223,19 +236,24 @@ class Results:
         count = _element_count(tensor.shape)
         if tensor.dtype == STRING.number:
             try:
-                array: Any = strings.views(tensor.data, count)
+                text = bytes(tensor.data) if self._copies else tensor.data
+                array: Any = strings.views(text, count)
             except ValueError as error:
                 raise ServingError(Code.INVALID_ARGUMENT, str(error)) from error
         else:
+            text = None
             array = np.frombuffer(tensor.data, dtype=np.uint8)
             storage = dtype_of(tensor.dtype).numpy
             if not storage or array.nbytes != count * np.dtype(storage).itemsize:
                 raise ServingError(
                     Code.INVALID_ARGUMENT, f"{array.nbytes} bytes do not make a {dtype_of(tensor.dtype).name} tensor"
                 )
-        self._kept.append(array)
-        self._kept.append(tensor.data)
         dims = (c.c_int64 * max(len(tensor.shape), 1))(*tensor.shape)
+        if self._copies:
+            pointer, number = lend_copy(tensor.dtype, c.addressof(dims), len(tensor.shape), array, text)
+            self._lent.append(number)
+            return pointer
+        self._kept += array, tensor.data
         address = array.__array_interface__["data"][0]
         return tensorflow().NewTensor(tensor.dtype, dims, len(tensor.shape), address, array.nbytes, KEEP, None)
 
