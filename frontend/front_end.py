@@ -170,7 +170,7 @@ class FrontEnd:
         """Of versions that nobody can find any more: once their requests are answered, let go of their lanes."""
         for call, version in list(self._retiring.items()):
             lanes = [lane for endpoint in version.endpoints for lane in endpoint.lanes]
-            if all(lane.idle for lane in lanes):
+            if all(lane.deserted for lane in lanes):
                 del self._retiring[call]
                 self._lanes = [lane for lane in self._lanes if lane not in lanes]
                 for lane in lanes:

@@ -121,5 +121,10 @@ class OpenLane:
 
     @property
     def idle(self) -> bool:
-        """Nobody waits for an answer from here, or reads one."""
+        """Every slot is free."""
+        return not self._unreleased
+
+    @property
+    def deserted(self) -> bool:
+        """Nobody waits for an answer from here, or reads one; the worker may still owe some that were given up."""
         return all(pending.given_up for pending in self._unreleased)

@@ -18,6 +18,7 @@ _BYTES = layout.DESCRIPTOR_BYTES
 _WORDS = layout.DESCRIPTOR_WORDS
 
 # Of every request, hence names of this module: those of another one cost a look-up more each.
+_SUBMITTED = layout.SUBMITTED
 _POSITION = layout.POSITION_WORD
 _ROWS = layout.ROWS_WORD
 _ROWS_MASK = layout.ROWS_MASK
@@ -88,7 +89,11 @@ class LaneProducer:
         at = number % self._slots * _BYTES
         _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, row, 0, rows, 0, 0, 0)
         self._rows.take(row, end)
-        self._publish(number + 1, end, -1)
+        self._held.append((number + 1, end, -1))
+        self.submitted = number + 1
+        if not ORDERED:
+            fence()
+        self._words[_SUBMITTED] = number + 1
         return number
 
     def submit_each(self, first_id: int, columns: Sequence[Array], now: int, deadline: int = 0) -> int:

@@ -33,8 +33,8 @@ def _rule(name: str) -> _Rule:
     return _Rule(frozenset((int,)), storage, None)
 
 
-_RULES: Final = {name: _rule(name) for name in (*FLOATS, *INTEGERS, "bool")}
-_RULES["string"] = _Rule(frozenset((str,)), None, None)
+_RULES: Final = {BY_NAME[name].number: _rule(name) for name in (*FLOATS, *INTEGERS, "bool")}
+_RULES[BY_NAME["string"].number] = _Rule(frozenset((str,)), None, None)
 
 
 def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
@@ -47,7 +47,7 @@ def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
             return None
         shape.append(size)
         flat = list(chain.from_iterable(flat))
-    rule = _RULES.get(dtype.name)
+    rule = _RULES.get(dtype.number)
     if not flat or rule is None or not rule.kinds.issuperset(map(type, flat)):
         return None
     if rule.parsed is None:

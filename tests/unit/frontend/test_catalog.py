@@ -117,3 +117,15 @@ def test_status_of_what_never_was() -> None:
         with pytest.raises(ServingError) as caught:
             models.status(name, number)
         assert (caught.value.code, caught.value.message) == (Code.NOT_FOUND, text)
+
+
+def test_a_version_is_found_once_it_is_routed() -> None:
+    models = catalog(("m", 1))
+    models.add(version("m", 2), routed=False)  # loaded, its lanes in the making
+    assert models.find(ServableId("m", 2)) is not None
+    assert resolved(models, "m") == 1
+    assert refusal(models, "m", 2)[0] is Code.NOT_FOUND
+    models.route(ServableId("m", 2))
+    assert resolved(models, "m") == 2
+    models.route(ServableId("m", 3))  # retired before it was routed
+    assert resolved(models, "m") == 2

@@ -55,7 +55,7 @@ class Stage:
 
     async def serve(self, number: int = 1) -> Version:
         signatures = [signature(spec("x"), outputs=(spec("y"),)).to_wire()]
-        self.say("servable", servable=["m", number], metadata={}, signatures=signatures)
+        self.say("servable", servable=["m", number], metadata={}, signatures=signatures, routed=True)
         await until(lambda: self.front_end.catalog.find(ServableId("m", number)))
         return self.front_end.catalog.resolve(ModelSpec("m", number))
 

@@ -236,3 +236,16 @@ async def _play(script: list[tuple[str, int]]) -> None:
     assert lane.idle
     for pending in open_requests:
         pending.future.cancel()
+
+
+@on_loop
+async def test_a_lane_is_deserted_when_all_have_given_up() -> None:
+    """Else a version whose worker never answers could not go."""
+    lane, _ = lane_pair()
+    assert lane.deserted
+    first, second = submit(lane), submit(lane)
+    first.done()
+    assert not lane.deserted
+    second.done()
+    assert lane.deserted
+    assert not lane.idle
