@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from email.utils import parsedate_to_datetime
 
 import pytest
-from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.test_utils import make_mocked_request
 
 from frontend.rest.quick_reply import QuickReply, is_quick
+
+
+class Transport(asyncio.Transport):
+    """As far as it is asked."""
+
+    def __init__(self, buffered: int) -> None:
+        super().__init__()
+        self._buffered = buffered
+
+    def get_write_buffer_size(self) -> int:
+        return self._buffered
+
+
+def request(
+    method: str = "POST", version: HttpVersion = HttpVersion11, headers: dict[str, str] | None = None, buffered: int = 0
+) -> web.Request:
+    transport = Transport(buffered)
+    return make_mocked_request(method, "/v1/models/m", version=version, headers=headers, transport=transport)
+
 
 BODY = b'{"predictions":[2.5]}'
 
@@ -25,8 +45,13 @@ BODY = b'{"predictions":[2.5]}'
     ],
 )
 def test_which_requests_get_one(method: str, version: HttpVersion, headers: dict[str, str], size: int, quick: bool) -> None:
-    request = make_mocked_request(method, "/v1/models/m", version=version, headers=headers)
-    assert is_quick(request, b"x" * size) == quick
+    assert is_quick(request(method, version, headers), b"x" * size) == quick
+
+
+def test_not_for_a_client_that_does_not_read_its_answers() -> None:
+    """aiohttp's own way waits until it does."""
+    assert is_quick(request(buffered=64 << 10), BODY)
+    assert not is_quick(request(buffered=(64 << 10) + 1), BODY)
 
 
 def test_what_is_written() -> None:
