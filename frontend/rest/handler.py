@@ -56,7 +56,7 @@ class Handler:
         return error_reply(ServingError(Code.INTERNAL, "The server failed on this request; its log says how"))
 
     async def _body(self, request: web.BaseRequest) -> bytes:
-        """The whole body. One that announces itself as too large is refused before it is read."""
+        """The whole body, when it has come. One that announces itself as too large is refused before it is read."""
         if not request.content.is_eof():
             if (request.content_length or 0) > self._most_bytes:
                 raise web.HTTPRequestEntityTooLarge(self._most_bytes, request.content_length or 0)
@@ -68,9 +68,19 @@ class Handler:
         except web.RequestPayloadError:
             return b""  # not compressed as it says: upstream takes that for an empty body too
 
+    def _checked(self, body: bytes) -> bytes:
+        if len(body) > self._most_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(body))
+        return body
+
     async def _predict(self, request: web.BaseRequest, spec: ModelSpec) -> web.StreamResponse:
         """decode → resolve → submit → await → encode."""
-        call = PredictBody(await self._body(request))
+        content = request.content
+        if content.is_eof() and content.exception() is None:  # it came with its head, as small ones do: no need to wait
+            body = self._checked(content.read_nowait())
+        else:
+            body = await self._body(request)
+        call = PredictBody(body)
         version = self._front_end.catalog.resolve(spec)
         try:
             endpoint = version.endpoint(call.signature_name)
