@@ -72,23 +72,26 @@ class Queue:
 
     def _next(self, now: int) -> list[Part]:
         """Take the next batch off the lanes."""
-        waiting = [lane.consumer.waiting for lane in self.lanes]
-        total = sum(waiting)
-        if not total:
-            return []
-        for index, lane in enumerate(self.lanes):
-            if lane.suspects:
-                return self._next_suspect(index, now)
-        if total == 1:  # the usual case of a quiet server, without a single array
-            lane = self.lanes[waiting.index(1)]
+        lanes = self.lanes
+        if len(lanes) == 1 and not lanes[0].suspects:  # one front end: the usual case, in the fewest steps
+            waiting = [lanes[0].consumer.waiting]
+        else:
+            waiting = [lane.consumer.waiting for lane in lanes]
+            for index, lane in enumerate(lanes):
+                if lane.suspects:
+                    return self._next_suspect(index, now)
+        if 1 in waiting and sum(waiting) == 1:  # a quiet server: without a single array
+            lane = lanes[waiting.index(1)]
             position, _, rows, flags, deadline = lane.consumer.head()
             piece = single(position, rows, flags, deadline, now)
             lane.check(piece)
             return [Part(lane, lane.consumer.take(1), piece)]
+        if not any(waiting):
+            return []
         self._start += 1
         windows = [
             lane.consumer.window(min(count, self._most_rows)) if count else None
-            for lane, count in zip(self.lanes, waiting, strict=True)
+            for lane, count in zip(lanes, waiting, strict=True)
         ]
         return self._take(plan(windows, self._start, now, self._most_rows))
 

@@ -108,12 +108,13 @@ class Handler:
 
 def _target(request: web.BaseRequest) -> Target | web.Response:
     """What is asked for; an answer where HTTP itself has one already. Raises ServingError for a malformed path."""
-    path = request.message.path  # as it was sent: upstream's expressions match it with its query
-    if request.method not in _METHODS:
+    message = request.message
+    method, path = message.method, message.path  # as it was sent: upstream's expressions match it with its query
+    if method != "POST" and method not in _METHODS:
         return page(HTTPStatus.NOT_IMPLEMENTED)
-    if request.method == "OPTIONS" and is_ours(path):
+    if method == "OPTIONS" and is_ours(path):
         return _preflight(request)
-    return parse_target(request.method, path) or page(HTTPStatus.NOT_FOUND)
+    return parse_target(method, path) or page(HTTPStatus.NOT_FOUND)
 
 
 def _preflight(request: web.BaseRequest) -> web.Response:
