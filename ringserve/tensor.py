@@ -18,11 +18,6 @@ class DType:
     name: str
     numpy: str
 
-    @property
-    def enum_name(self) -> str:
-        """As protobuf spells it: DT_FLOAT."""
-        return "DT_" + self.name.upper()
-
 
 _TABLE: Final = (
     DType(1, "float", "<f4"),

@@ -1,6 +1,6 @@
 """TensorFlow's C API through ctypes: the stable interface that the Go, Java and Rust bindings use.
 
-The shared libraries are those inside the tensorflow wheel. Calls release the interpreter lock.
+The shared libraries are those inside the tensorflow wheel. Calls that may take time release the interpreter lock.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {  # name: result, arguments…
 }  # fmt: skip
 
 
+#: These only look something up: letting go of the interpreter lock and taking it again would be most of their time.
+_GETTERS: Final = frozenset(("TF_GetCode", "TF_NumDims", "TF_Dim", "TF_TensorData", "TF_TensorByteSize", "TF_TensorType"))
+
+
 @cache
 def tensorflow() -> Any:
     """The loaded library: an attribute per function, without the prefix `TF_`. Takes 0.4 s the first time.
@@ -69,12 +73,15 @@ def tensorflow() -> Any:
     try:
         folder = tensorflow_folder()
         # RTLD_LOCAL, the default: with RTLD_GLOBAL a later `import numpy.random` crashes on clashing symbols.
-        libraries = [c.CDLL(str(folder / name)) for name in ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")]
+        paths = [str(folder / name) for name in ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2")]
+        libraries = [c.CDLL(path) for path in paths]
+        holding = [c.PyDLL(path) for path in paths]
     except (OSError, ImportError) as error:
         raise ServingError(Code.FAILED_PRECONDITION, f"TensorFlow can't be loaded: {error}") from error
     functions = SimpleNamespace()
     for name, (result, *arguments) in _PROTOTYPES.items():
-        function = next((getattr(library, name) for library in reversed(libraries) if hasattr(library, name)), None)
+        of = holding if name in _GETTERS else libraries
+        function = next((getattr(library, name) for library in reversed(of) if hasattr(library, name)), None)
         if function is None:
             raise ServingError(Code.FAILED_PRECONDITION, f"this TensorFlow has no {name}; 2.20 or newer is needed")
         function.restype, function.argtypes = result, arguments
