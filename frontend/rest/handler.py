@@ -108,8 +108,7 @@ class Handler:
 
 def _target(request: web.BaseRequest) -> Target | web.Response:
     """What is asked for; an answer where HTTP itself has one already. Raises ServingError for a malformed path."""
-    message = request.message
-    method, path = message.method, message.path  # as it was sent: upstream's expressions match it with its query
+    method, path = request.method, request.raw_path  # as it was sent: upstream's expressions match it with its query
     if method != "POST" and method not in _METHODS:
         return page(HTTPStatus.NOT_IMPLEMENTED)
     if method == "OPTIONS" and is_ours(path):

@@ -37,13 +37,12 @@ _CLOCK: Final = _Clock()
 
 def is_quick(request: web.BaseRequest, body: bytes) -> bool:
     """May this answer go as a QuickReply? Other requests (HTTP/1.0, HEAD, a last one) have rules that aiohttp knows."""
-    message = request.message
     transport = request.transport
     return (
         len(body) <= _MOST_BYTES
-        and message.version == HttpVersion11
-        and not message.should_close
-        and message.method != "HEAD"
+        and request.version == HttpVersion11
+        and request.keep_alive
+        and request.method != "HEAD"
         # A client that does not read its answers: aiohttp's way waits for it.
         and transport is not None
         and transport.get_write_buffer_size() <= _MOST_BYTES
