@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from frontend.catalog import Catalog, Version, VersionStatus
 from frontend.endpoint import Endpoint
@@ -19,7 +19,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId, State
 from shm.doorbell import Doorbell
 from shm.lane import Lane
-from shm.layout import Column, LaneSpec
+from shm.layout import LaneSpec
 from shm.producer import LaneProducer
 
 _logger = logging.getLogger(__name__)
@@ -142,8 +142,7 @@ class FrontEnd:
             os.close(segment)
             return
         columns = message["columns"]
-        inputs, outputs = (_columns(columns[0]), _columns(columns[1])) if columns else ((), ())
-        spec = LaneSpec.for_columns(inputs, outputs, ring_bytes=message["ring_bytes"])
+        spec = LaneSpec.from_wire(columns, message["ring_bytes"])
         lane = OpenLane(message["lane"], worker, LaneProducer(Lane.attach(segment, spec)))
         self._lanes.append(lane)
         form = tuple((dtype, tuple(shape)) for dtype, _, shape in columns[0]) if columns else None
@@ -181,7 +180,3 @@ class FrontEnd:
     def idle(self) -> bool:
         """No request is in a lane."""
         return all(lane.idle for lane in self._lanes)
-
-
-def _columns(wire: Any) -> tuple[Column, ...]:
-    return tuple(Column(dtype, tuple(shape)) for _, dtype, shape in wire)

@@ -14,7 +14,7 @@ from ringserve.channel import Message
 from ringserve.errors import ServingError
 from ringserve.servable import ServableId
 from shm.lane import Lane
-from shm.layout import Column, LaneSpec
+from shm.layout import LaneSpec
 
 _logger = logging.getLogger(__name__)
 
@@ -77,7 +77,6 @@ class Lanes:
         columns = report["columns"]
         if route.inputs is not None and not columns:  # not a form that columns would be of use for
             return
-        inputs, outputs = _columns(columns[0]) if columns else (), _columns(columns[1]) if columns else ()
         label = {
             "frontend": frontend.title,
             "worker": worker.title,
@@ -85,7 +84,7 @@ class Lanes:
             "signature": route.signature,
             "batched": report["batched"],
         }
-        lane = Lane.create(LaneSpec.for_columns(inputs, outputs, ring_bytes=self._ring_bytes), label)
+        lane = Lane.create(LaneSpec.from_wire(columns, self._ring_bytes), label)
         record = LaneRecord(next(self._numbers), frontend, worker, route, columns, os.dup(lane.segment.fd))
         lane.close()
         pid = frontend.pid
@@ -137,7 +136,3 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._records)
-
-
-def _columns(wire: Any) -> tuple[Column, ...]:
-    return tuple(Column(dtype, tuple(shape)) for _, dtype, shape in wire)

@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -151,6 +151,14 @@ class LaneSpec:
         row_bytes = sum(column.row_bytes for column in inputs + outputs)
         rows = min(_MOST_ROWS, max(_FEWEST_ROWS, _HARD_BYTES // max(row_bytes, 1))) if inputs else 0
         return cls(inputs, outputs, rows, slots, ring_bytes, ring_bytes)
+
+    @classmethod
+    def from_wire(cls, columns: Any, ring_bytes: int) -> LaneSpec:
+        """As control messages tell it: `columns` has the inputs and the outputs, each column a list of its dtype's number,
+        numpy type and row shape; None for a lane that carries packed requests only.
+        """
+        inputs, outputs = (tuple(Column(dtype, tuple(shape)) for _, dtype, shape in group) for group in columns or ((), ()))
+        return cls.for_columns(inputs, outputs, ring_bytes=ring_bytes)
 
     @property
     def soft_rows(self) -> int:

@@ -141,8 +141,8 @@ class Worker:
 
         def attach() -> Message:
             try:
-                form, report = self._lane_form(message)
-                lane = Lane.attach(os.dup(segment), _spec(form, message["ring_bytes"]))
+                report = self._lane_report(message)
+                lane = Lane.attach(os.dup(segment), LaneSpec.from_wire(message["columns"], message["ring_bytes"]))
                 queued = QueuedLane.make(message["lane"], LaneConsumer(lane), Doorbell(os.dup(doorbell)))
             finally:
                 os.close(segment)
@@ -153,8 +153,8 @@ class Worker:
 
         self._job(self._probing, message, attach)
 
-    def _lane_form(self, message: Message) -> tuple[Form | None, Report]:
-        """The columns of a lane, as it was made, and what the version does with rows of these now.
+    def _lane_report(self, message: Message) -> Report:
+        """What the version does with rows of a lane, by the columns that the lane was made with.
 
         A new worker may find another answer than the one before, under which the lane was made: then its rows are run one
         by one.
@@ -162,11 +162,11 @@ class Worker:
         servable, signature, inputs = _key(message)
         form = form_from_wire(message["columns"])
         if self._versions.is_absent(servable):
-            return form, Report(form, False, "the version is not loaded")
+            return Report(form, False, "the version is not loaded")
         report = self._report(servable, signature, inputs)
         if report.form != form:
-            report = Report(form, False, "a run on synthetic rows gave outputs of another form than before")
-        return form, report
+            return Report(form, False, "a run on synthetic rows gave outputs of another form than before")
+        return report
 
     def _add_lane(self, key: tuple[ServableId, str, Inputs | None], report: Report, lane: QueuedLane) -> None:
         """In the loop's thread. A lane that comes while its version goes is closed: its front end lets go of it too."""
@@ -227,11 +227,6 @@ class Worker:
             self._loop.stopping = True
 
         self._loop.post(stop)
-
-
-def _spec(form: Form | None, ring_bytes: int) -> LaneSpec:
-    inputs, outputs = (form.inputs, form.outputs) if form else ((), ())
-    return LaneSpec.for_columns(tuple(c for _, c in inputs), tuple(c for _, c in outputs), ring_bytes=ring_bytes)
 
 
 def _key(message: Message) -> tuple[ServableId, str, Inputs | None]:

@@ -27,7 +27,7 @@ async def serve(front_end: FrontEnd, listener: socket.socket, options: ServerOpt
     np.seterr(all="ignore")  # a number too large for float32 becomes infinite, as upstream's; no warning about it
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_fault)
     handler = Handler(front_end, options)
-    # The low-level server, without routes and middlewares: they would take a fifth of a small request's time.
+    # The low-level server, without routes and middlewares: they would take a seventh of a small request's time.
     server = web.Server(
         handler.handle,
         request_factory=_request_factory(options.max_request_bytes),

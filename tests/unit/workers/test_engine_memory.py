@@ -10,19 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tf_runs import FLOAT, address_of, aligned, array_of, make_engine, numbers, run
+from tf_runs import ROWS, Load, address_of, aligned, array_of, loads, make_engine, numbers, run
 
 from ringserve.errors import ServingError
 from ringserve.options import ServerOptions
 from ringserve.signature import DEFAULT_SIGNATURE
-from shm.layout import Column
-from workers.engine import Form, LoadedVersion
 from workers.tf.engine import TensorFlowEngine
-
-ROW = (FLOAT, Column("<f4", ()))
-ROWS = Form((ROW,), (ROW,))
-
-Load = Callable[[str], LoadedVersion]
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +26,7 @@ def engine() -> TensorFlowEngine:
 @pytest.fixture(scope="module")
 def load(engine: TensorFlowEngine, models: Path) -> Iterator[Load]:
     """Loads version 1 of a model, once for all tests here."""
-    loaded: dict[str, LoadedVersion] = {}
-
-    def load_once(name: str) -> LoadedVersion:
-        if name not in loaded:
-            loaded[name] = engine.load(str(models / name / "1"))
-        return loaded[name]
-
-    yield load_once
-    for version in loaded.values():
-        version.unload()
+    yield from loads(engine, models)
 
 
 def failure(call: Callable[[], object]) -> None:

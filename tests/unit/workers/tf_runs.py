@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,38 @@ import numpy.typing as npt
 from ringserve.options import ServerOptions
 from ringserve.signature import DEFAULT_SIGNATURE
 from ringserve.tensor import BY_NAME, STRING, dtype_of
+from shm.layout import Column
 from shm.packed import PackedTensor, pack_strings, unpack_strings
-from workers.engine import LoadedVersion
+from workers.engine import Form, LoadedVersion
 from workers.tf.engine import TensorFlowEngine
 
 Array = npt.NDArray[Any]
 
 FLOAT = BY_NAME["float"].number
 INT32 = BY_NAME["int32"].number
+ROW = (FLOAT, Column("<f4", ()))
+ROWS = Form((ROW,), (ROW,))
+
+Load = Callable[[str], LoadedVersion]
 
 
 def make_engine() -> TensorFlowEngine:
     """An engine with the defaults of the command line."""
     return TensorFlowEngine(ServerOptions())
+
+
+def loads(engine: TensorFlowEngine, models: Path) -> Iterator[Load]:
+    """A function that loads version 1 of a model, each once; for a fixture to `yield from`."""
+    loaded: dict[str, LoadedVersion] = {}
+
+    def load_once(name: str) -> LoadedVersion:
+        if name not in loaded:
+            loaded[name] = engine.load(str(models / name / "1"))
+        return loaded[name]
+
+    yield load_once
+    for version in loaded.values():
+        version.unload()
 
 
 def numbers(array: Array, dtype: str = "float") -> PackedTensor:
