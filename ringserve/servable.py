@@ -1,9 +1,16 @@
-"""Servables and their versions: names and states that every process shares."""
+"""Servables and their versions: what can be asked, and the names and states that every process shares."""
 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+
+from ringserve.signature import Signature
+
+Array = npt.NDArray[Any]
 
 
 class ServableId(NamedTuple):
@@ -25,3 +32,17 @@ class State(enum.IntEnum):
     AVAILABLE = 30
     UNLOADING = 40
     END = 50
+
+
+class Servable(Protocol):
+    """A loaded version: anything a request can be run against. Used by several threads at once."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]: ...
+
+    def run(self, signature: str, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Run the requests' rows: a batch in, a batch out, by the signature's aliases. Raises ServingError.
+
+        Where an input's first dimension is unknown, rows of several requests may come together, and the outputs must have a
+        row for each. Strings are object arrays of bytes. The inputs are the servable's to keep and to write to.
+        """

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ringserve.tensor import DType, dtype_of
+from ringserve.tensor import BY_NAME, DType, dtype_of
 
 DEFAULT_SIGNATURE: Final = "serving_default"
+PREDICT_METHOD: Final = "tensorflow/serving/predict"
+
+Shape = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +69,21 @@ class Signature:
             tuple(TensorSpec.from_wire(t) for t in inputs),
             tuple(TensorSpec.from_wire(t) for t in outputs),
         )
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Mapping[str, tuple[str, Shape]],
+        outputs: Mapping[str, tuple[str, Shape]],
+        name: str = DEFAULT_SIGNATURE,
+    ) -> Signature:
+        """For servables without a graph: tensors by alias, each a type's name ("float") and a shape as in `TensorSpec`.
+
+        Raises KeyError for a type that there is not.
+        """
+
+        def specs(tensors: Mapping[str, tuple[str, Shape]]) -> tuple[TensorSpec, ...]:
+            named = sorted(tensors.items())
+            return tuple(TensorSpec(alias, f"{alias}:0", BY_NAME[dtype], shape) for alias, (dtype, shape) in named)
+
+        return cls(name, PREDICT_METHOD, specs(inputs), specs(outputs))

@@ -27,10 +27,17 @@ class AspiredVersions(Protocol[T]):
 
 
 class Source(Protocol[T]):
-    """Emits aspired versions. All calls happen on the supervisor's event loop."""
+    """Emits aspired versions. All calls happen on the supervisor's event loop, and none may block it.
+
+    A plug-in is a class that a model of the configuration names as its `source`. It is made with the model's name, its
+    base path and its `source_options`, and emits lists of storage paths for that one name.
+    """
 
     def set_aspired_versions_callback(self, callback: AspiredVersions[T]) -> None:
         """Connect, once; the source may emit from now on."""
+
+    def close(self) -> None:
+        """Emit nothing more, and give back whatever is held."""
 
 
 class SourceAdapter(Generic[T]):
