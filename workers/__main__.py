@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import sys
+from typing import Final
 
 from ringserve import log
 from ringserve.channel import Channel
 from ringserve.child import become, parse_child_arguments
 from ringserve.options import ServerOptions
 from shm.doorbell import Doorbell
+
+_SWITCH_SECONDS: Final = 1e-4  # Python's own 5 ms are longer than most requests take
 
 
 def main() -> None:
@@ -21,15 +25,17 @@ def main() -> None:
     become(f"worker {device}")
     options: ServerOptions = arguments.options
     log.set_up(f"worker {device}", options.log_level)
+    # The loop's thread may have to wait so long for the interpreter lock while another thread loads a version.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     kind, _, index = device.partition(":")
     os.environ["CUDA_VISIBLE_DEVICES"] = index if kind == "gpu" else ""
 
     # Only now: TensorFlow's libraries read the environment when they are loaded.
-    from workers.tf.engine import TensorFlowEngine  # noqa: PLC0415
+    from workers.platforms import Platforms  # noqa: PLC0415
     from workers.worker import Worker  # noqa: PLC0415
 
     channel = Channel(socket.socket(fileno=arguments.control_fd))
-    Worker(channel, Doorbell(arguments.doorbell_fd), lambda: TensorFlowEngine(options)).run()
+    Worker(channel, Doorbell(arguments.doorbell_fd), options, lambda: Platforms(options)).run()
     # Not sys.exit: TensorFlow's static destructors can hang or crash on the way out, and nothing of ours is left to do.
     os._exit(0)
 

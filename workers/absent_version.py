@@ -27,11 +27,11 @@ class AbsentVersion:
     def error(self) -> ServingError:
         return ServingError(Code.UNAVAILABLE, f"The version could not be loaded again after a crash: {self._reason}")
 
+    def changes_state(self, signature: str) -> bool:
+        return False
+
     def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Answers:
         raise self.error()
 
     def row_function(self, signature: str, form: Form, inline: bool) -> RowFunction:
         raise self.error()
-
-    def unload(self) -> None:
-        """Nothing to give back."""

@@ -1,7 +1,7 @@
-"""What a worker needs of an engine: load a version, say what it can be asked, run it. TensorFlow is one engine.
+"""What a worker needs of a loaded version: say what it can be asked, run it. TensorFlow's sessions are such versions.
 
-An engine loads in a background thread and runs in the worker's threads, several at once; it may block, and should release
-the interpreter lock while it does.
+A version is loaded in a background thread and runs in the worker's threads, several at once; it may block, and should
+release the interpreter lock while it does.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from ringserve.signature import Signature
 from shm.layout import Column
 from shm.packed import PackedTensor
 
+#: The inputs of requests whose rows have columns: TensorFlow's dtype number and the column, for each.
+Inputs = tuple[tuple[int, Column], ...]
 #: A stretch of rows to write answers to: how many, and the address of the first in each output column.
 Target = tuple[int, Sequence[int]]
 
@@ -23,7 +25,7 @@ Target = tuple[int, Sequence[int]]
 class Form:
     """The rows of a lane, as an engine sees them: TensorFlow's dtype number and the column, for each tensor."""
 
-    inputs: tuple[tuple[int, Column], ...]
+    inputs: Inputs
     outputs: tuple[tuple[int, Column], ...]
 
 
@@ -58,6 +60,9 @@ class LoadedVersion(Protocol):
     def metadata(self) -> Any:
         """The signatures as the metadata request shows them: JSON-able."""
 
+    def changes_state(self, signature: str) -> bool:
+        """May a run change what later runs find (a variable, a table, a file)? Then only clients' requests are run."""
+
     def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Answers:
         """Run one request of any shape: a tensor per input, in the signature's order. Raises ServingError.
 
@@ -65,13 +70,3 @@ class LoadedVersion(Protocol):
         """
 
     def row_function(self, signature: str, form: Form, inline: bool) -> RowFunction: ...
-
-    def unload(self) -> None:
-        """Give back everything. No run is under way, and none comes after."""
-
-
-class Engine(Protocol):
-    """Loads the versions of one platform."""
-
-    def load(self, path: str) -> LoadedVersion:
-        """Load the version in this folder. Raises ServingError with the reason."""

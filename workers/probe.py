@@ -1,7 +1,8 @@
 """What a signature does with rows of one form, found out by running it: its outputs, whether rows may join, how fast.
 
 Two synthetic rows are run alone and together. Where each row's answer is the same both ways, the signature is proven to
-treat rows one by one, and requests may be joined. Otherwise they are not, and the reason is kept.
+treat rows one by one, and requests may be joined. Otherwise they are not, and the reason is kept. A signature that changes
+the model's state is never run: what it makes of synthetic rows would stay.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from workers.engine import Form, LoadedVersion
 
 Array = npt.NDArray[Any]
 Inputs = Sequence[tuple[int, Column]]
+
+#: Why a signature is not run on synthetic rows.
+CHANGES_STATE: Final = "it changes the model's state"
 
 # The synthetic rows in the batch: in neither order, not the same backwards and one of them several times, so that a sort,
 # a reversal, a running maximum or a set of the rows does not look like a function of each row.
@@ -48,9 +52,11 @@ class Report:
 
 def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
     """Run the signature on synthetic rows of these inputs. Never raises for what the model does."""
+    if version.changes_state(signature):
+        return Report(None, False, CHANGES_STATE)
     if not inputs:
         return Report(None, False, "it has no inputs")
-    rows = [_rows(inputs, first, 1) for first in (0, 1)]
+    rows = [synthetic_rows(inputs, first, 1) for first in (0, 1)]
     batch = [np.concatenate([pair[row] for row in _ORDER]) for pair in zip(*rows, strict=True)]
     try:
         warm_up, _ = _run(version, signature, inputs, rows[0])
@@ -78,7 +84,7 @@ def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
     return Report(form, True, reason, inline, seconds, max(most_rows, 1))
 
 
-def _rows(inputs: Inputs, first: int, count: int) -> list[Array]:
+def synthetic_rows(inputs: Inputs, first: int, count: int) -> list[Array]:
     """Synthetic rows: small numbers, different in each row and along it; whole numbers only 0 and 1, as an index may be."""
     arrays = []
     for number, column in inputs:
@@ -96,7 +102,7 @@ def _rows(inputs: Inputs, first: int, count: int) -> list[Array]:
     return arrays
 
 
-def _packed(inputs: Inputs, arrays: Sequence[Array]) -> list[PackedTensor]:
+def packed_rows(inputs: Inputs, arrays: Sequence[Array]) -> list[PackedTensor]:
     return [
         PackedTensor(number, array.shape, array.reshape(-1).view(np.uint8).data)
         for (number, _), array in zip(inputs, arrays, strict=True)
@@ -108,7 +114,7 @@ def _run(
 ) -> tuple[list[tuple[int, Array]], float]:
     """The outputs, as (dtype number, array), and the seconds it took."""
     began = time.perf_counter()
-    with version.run(signature, _packed(inputs, arrays), False) as answers:
+    with version.run(signature, packed_rows(inputs, arrays), False) as answers:
         seconds = time.perf_counter() - began
         return [(answer.dtype, _array(answer)) for answer in answers], seconds
 

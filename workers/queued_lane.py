@@ -43,6 +43,8 @@ class QueuedLane:
 
     def drop(self) -> None:
         """The front end is done with the lane. A batch that still runs keeps its memory until it ends."""
+        if self.dropped:
+            return
         self.dropped = True
         self.consumer.lane.close()
         self.doorbell.close()

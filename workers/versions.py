@@ -3,56 +3,109 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
 from workers.absent_version import AbsentVersion
-from workers.engine import Engine, LoadedVersion
+from workers.engine import Inputs, LoadedVersion
+from workers.heap import give_memory_back
+from workers.platforms import Loaded
 from workers.probe import Report, probe
+from workers.warm_up import WarmUp, warm_up
 
 _logger = logging.getLogger(__name__)
 
-Inputs = tuple[tuple[int, Column], ...]
+_PROBE_WAIT_SECONDS: Final = 0.2  # that a probe waits for the end of another, which would spoil its timings
+
+
+class Platforms(Protocol):
+    """What loads: `workers.platforms.Platforms`."""
+
+    def load(self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]) -> Loaded: ...
+
+    def estimate(self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]) -> int: ...
+
+
+def _nothing() -> None:
+    """What gives back a version that took nothing."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A version from the beginning of its load to the end of its unload."""
+
+    #: Held while the version is loaded, probed or unloaded: none of these goes on beside another.
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    version: LoadedVersion | None = None  # None while it is loaded
+    give_back: Callable[[], None] = _nothing
+    reports: dict[tuple[str, Inputs | None], Report] = field(default_factory=dict)
 
 
 class Versions:
-    """Used by several threads. Loading goes on at low priority while the loop serves other versions."""
+    """Used by several threads, which load several versions at a time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._loaded: dict[ServableId, LoadedVersion] = {}
-        self._reports: dict[tuple[ServableId, str, Inputs | None], Report] = {}
-        self._lock = threading.RLock()  # no version is unloaded while it is probed
+    def __init__(self, platforms: Platforms, options: ServerOptions) -> None:
+        self._platforms = platforms
+        self._options = options
+        self._held: dict[ServableId, _Held] = {}
+        self._probing = threading.Lock()
 
-    def load(self, servable: ServableId, path: str) -> LoadedVersion:
-        """Load a version and learn how its default signature takes rows. Raises ServingError with the reason."""
+    def load(
+        self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]
+    ) -> tuple[LoadedVersion, WarmUp]:
+        """Load a version, learn how its default signature takes rows, and warm it up.
+
+        Raises ServingError with the reason, and leaves nothing behind then; ALREADY_EXISTS when this worker holds it.
+        """
         began = time.monotonic()
-        version = self._engine.load(path)
-        self._loaded[servable] = version
-        try:
-            if DEFAULT_SIGNATURE in version.signatures:
-                self.declared(servable, DEFAULT_SIGNATURE)
-        except BaseException:
-            self.unload(servable)
-            raise
+        held = _Held()
+        with held.lock:
+            self._enter(servable, held)
+            try:
+                loaded = self._platforms.load(servable, path, platform, options)
+                held.version, held.give_back = loaded.version, loaded.unload
+                if DEFAULT_SIGNATURE in loaded.version.signatures:
+                    self.declared(servable, DEFAULT_SIGNATURE)
+                warmed = warm_up(loaded.version, path, self._options, lambda signature: self.declared(servable, signature))
+            except BaseException:
+                self._abandon(servable, held)
+                raise
         _logger.info("loaded servable version %s in %.2f s", servable, time.monotonic() - began)
-        return version
+        return loaded.version, warmed
+
+    def _enter(self, servable: ServableId, held: _Held) -> None:
+        if self._held.setdefault(servable, held) is not held:
+            raise ServingError(Code.ALREADY_EXISTS, f"This worker holds {servable} already, or is loading it")
+
+    def _abandon(self, servable: ServableId, held: _Held) -> None:
+        """After a load that failed: the reason is raised already, and stands."""
+        try:
+            self._give_back(servable, held)
+        except ServingError as error:
+            _logger.error("giving back %s, whose load failed: %s", servable, error)
+
+    def estimate(self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]) -> int:
+        """Bytes of memory that the version will take. Raises ServingError."""
+        return self._platforms.estimate(servable, path, platform, options)
 
     def put_absent(self, servable: ServableId, reason: str) -> None:
-        """This worker ought to hold the version, and can't."""
-        self._loaded[servable] = AbsentVersion(reason)
+        """This worker ought to hold the version, and can't. Raises ServingError when it does."""
+        self._enter(servable, _Held(version=AbsentVersion(reason)))
 
     def is_absent(self, servable: ServableId) -> bool:
-        return isinstance(self._loaded.get(servable), AbsentVersion)
+        return isinstance(self.find(servable), AbsentVersion)
 
     def find(self, servable: ServableId) -> LoadedVersion | None:
-        return self._loaded.get(servable)
+        held = self._held.get(servable)
+        return None if held is None else held.version
 
     def get(self, servable: ServableId) -> LoadedVersion:
         """Raises ServingError when this worker does not hold the version."""
@@ -60,71 +113,96 @@ class Versions:
         if isinstance(version, AbsentVersion):
             raise version.error()
         if version is None:
-            raise ServingError(Code.NOT_FOUND, f"This worker does not hold {servable}")
+            raise _not_held(servable)
         return version
 
     def declared(self, servable: ServableId, signature: str) -> Report:
         """The report for rows as the signature declares them."""
-        key = (servable, signature, None)
-        if (known := self._reports.get(key)) is not None:  # without the lock, which a slow version's probe may hold
-            return known
-        with self._lock:
-            if key not in self._reports:
-                specs = self.get(servable).signatures[signature].inputs
-                inputs = []
-                for spec in specs:
-                    if spec.row is None or not spec.dtype.numpy:
-                        reason = "its inputs have no fixed-size rows"
-                        self._keep(key, Report(None, False, reason))
-                        break
-                    inputs.append((spec.dtype.number, Column(spec.dtype.numpy, spec.row)))
-                else:
-                    self._reports[key] = self.report(servable, signature, tuple(inputs))
-            return self._reports[key]
+        return self._known(servable, signature, None, lambda: self._probe_declared(servable, signature))
+
+    def _probe_declared(self, servable: ServableId, signature: str) -> Report:
+        inputs = []
+        for spec in self.get(servable).signatures[signature].inputs:
+            if spec.row is None or not spec.dtype.numpy:
+                report = Report(None, False, "its inputs have no fixed-size rows")
+                _say(servable, signature, None, report)
+                return report
+            inputs.append((spec.dtype.number, Column(spec.dtype.numpy, spec.row)))
+        return self.report(servable, signature, tuple(inputs))
 
     def report(self, servable: ServableId, signature: str, inputs: Inputs) -> Report:
         """The report for rows of these inputs, which requests were seen to have."""
-        key = (servable, signature, inputs)
-        if (known := self._reports.get(key)) is not None:  # without the lock, which a slow version's probe may hold
-            return known
-        with self._lock:
-            if key not in self._reports:
-                version = self.get(servable)
-                if any(not spec.shape or spec.shape[0] != -1 for spec in version.signatures[signature].inputs):
-                    self._keep(key, Report(None, False, "an input's first dimension is not unknown"))
-                else:
-                    self._keep(key, probe(version, signature, inputs))
-            return self._reports[key]
+        return self._known(servable, signature, inputs, lambda: self._probe(servable, signature, inputs))
 
-    def _keep(self, key: tuple[ServableId, str, Inputs | None], report: Report) -> None:
-        self._reports[key] = report
-        servable, signature, inputs = key
-        _logger.info(
-            "%s signature %s, rows %s: %s (%s%s)",
-            servable,
-            signature,
-            _shapes(inputs),
-            f"batched, at most {report.most_rows} rows" if report.batched else "not batched",
-            report.reason,
-            f"; {report.seconds * 1e6:.0f} us a row, {'calling thread' if report.inline else 'thread pool'}"
-            if report.form
-            else "",
-        )
+    def _known(self, servable: ServableId, signature: str, inputs: Inputs | None, find_out: Callable[[], Report]) -> Report:
+        held = self._held.get(servable)
+        if held is None:
+            raise _not_held(servable)
+        key = signature, inputs
+        if (known := held.reports.get(key)) is not None:  # without the lock, which a slow version's probe may hold
+            return known
+        with held.lock:
+            if self._held.get(servable) is not held:  # unloaded meanwhile
+                raise _not_held(servable)
+            if key not in held.reports:
+                held.reports[key] = find_out()
+            return held.reports[key]
+
+    def _probe(self, servable: ServableId, signature: str, inputs: Inputs) -> Report:
+        version = self.get(servable)
+        if any(not spec.shape or spec.shape[0] != -1 for spec in version.signatures[signature].inputs):
+            report = Report(None, False, "an input's first dimension is not unknown")
+        else:
+            alone = self._probing.acquire(timeout=_PROBE_WAIT_SECONDS)
+            try:
+                report = probe(version, signature, inputs)
+            finally:
+                if alone:
+                    self._probing.release()
+        _say(servable, signature, inputs, report)
+        return report
 
     def unload(self, servable: ServableId) -> None:
-        """Give the version's memory back. No run of it is under way any more."""
-        with self._lock:
-            self._reports = {key: report for key, report in self._reports.items() if key[0] != servable}
-            version = self._loaded.pop(servable, None)
-            if version is not None:
-                version.unload()
+        """Give the version's memory back. No run of it is under way any more. Raises what its platform raises.
+
+        One that is being loaded is unloaded when that has ended.
+        """
+        held = self._held.get(servable)
+        if held is None:
+            return
+        with held.lock:
+            if self._held.get(servable) is held:
+                self._give_back(servable, held)
                 _logger.info("unloaded servable version %s", servable)
+
+    def _give_back(self, servable: ServableId, held: _Held) -> None:
+        give_back = held.give_back
+        del self._held[servable]
+        held.version, held.give_back = None, _nothing
+        try:
+            give_back()
+        finally:
+            del give_back
+            give_memory_back()
+
+
+def _not_held(servable: ServableId) -> ServingError:
+    return ServingError(Code.NOT_FOUND, f"This worker does not hold {servable}")
+
+
+def _say(servable: ServableId, signature: str, inputs: Inputs | None, report: Report) -> None:
+    _logger.info(
+        "%s signature %s, rows %s: %s (%s%s)",
+        servable,
+        signature,
+        _shapes(inputs),
+        f"batched, at most {report.most_rows} rows" if report.batched else "not batched",
+        report.reason,
+        f"; {report.seconds * 1e6:.0f} us a row, {'calling thread' if report.inline else 'thread pool'}"
+        if report.form
+        else "",
+    )
 
 
 def _shapes(inputs: Sequence[tuple[int, Column]] | None) -> str:
     return "of no fixed size" if inputs is None else " ".join(str(list(column.shape)) for _, column in inputs)
-
-
-def lower_priority() -> None:
-    """Let this thread wait for the ones that serve. Not for the first load: TensorFlow's pools inherit it for good."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -7,45 +7,52 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 from ringserve.channel import Channel, Message
 from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.servable import ServableId
 from shm.consumer import LaneConsumer
 from shm.doorbell import Doorbell
 from shm.lane import Lane
-from shm.layout import Column, LaneSpec
-from workers.engine import Engine, Form
+from shm.layout import LaneSpec
+from workers.engine import LoadedVersion
 from workers.loop import Loop
 from workers.probe import Report
-from workers.queue import Queue
-from workers.queued_lane import QueuedLane
-from workers.runner import Runner
-from workers.versions import Inputs, Versions, lower_priority
+from workers.queues import Queues
+from workers.route import Route, form_from_wire, report_to_wire
+from workers.versions import Platforms, Versions
 
 _logger = logging.getLogger(__name__)
 
-_POOL_THREADS: Final = 16  # batches that take long, of all queues together
 _BEAT_SECONDS: Final = 1.0
+_QUIET_PRIORITY: Final = 10  # "nice"
+_FEWEST_THREADS: Final = 4  # that load or unload, where no flag says how many
 
 
 class Worker:
-    """Answers the supervisor's messages: load, absent, form, lane, drop_lane, unload, stop."""
+    """Answers the supervisor's messages: load, estimate, absent, form, lane, drop_lane, unload, stop."""
 
-    def __init__(self, channel: Channel, doorbell: Doorbell, make_engine: Callable[[], Engine]) -> None:
+    def __init__(
+        self, channel: Channel, doorbell: Doorbell, options: ServerOptions, make_platforms: Callable[[], Platforms]
+    ) -> None:
         self._channel = channel
+        self._options = options
         self._loop = Loop(doorbell)
-        self._make_engine = make_engine
+        self._make_platforms = make_platforms
         self._versions: Versions
-        self._going: set[ServableId] = set()  # versions that are being unloaded; of the loop's thread
-        self._queues: dict[tuple[ServableId, str, Inputs | None], Queue] = {}
-        self._batches = ThreadPoolExecutor(_POOL_THREADS, "batch")
-        self._loading = ThreadPoolExecutor(1, "load")
+        self._queues = Queues(self._loop, self._find)
+        loads = _threads(options.num_load_threads)
+        self._loading = ThreadPoolExecutor(loads, "load")
+        self._quiet_loading = ThreadPoolExecutor(loads, "quiet load", initializer=_lower_priority)
+        self._unloading = ThreadPoolExecutor(_threads(options.num_unload_threads), "unload")
+        self._estimating = ThreadPoolExecutor(1, "estimate")
         self._probing = ThreadPoolExecutor(1, "probe")  # a lane need not wait for another version's long load
-        self._loads = 0
+        self._platforms_in_use: set[str] = set()
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "load": self._on_load,
+            "estimate": self._on_estimate,
             "absent": self._on_absent,
             "form": self._on_form,
             "lane": self._on_lane,
@@ -62,13 +69,16 @@ class Worker:
 
     def _boot(self) -> None:
         try:
-            self._versions = Versions(self._make_engine())
+            self._versions = Versions(self._make_platforms(), self._options)
         except Exception as error:
             if not isinstance(error, ServingError):
                 error = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
             self._channel.send({"type": "boot_failed", "code": int(error.code), "message": error.message})
             return
         self._channel.send({"type": "ready", "pid": os.getpid()})
+
+    def _find(self, servable: ServableId) -> LoadedVersion | None:
+        return self._versions.find(servable)
 
     def _listen(self) -> None:
         try:
@@ -89,27 +99,35 @@ class Worker:
             try:
                 answer = work()
             except ServingError as error:
-                answer = {"code": int(error.code), "message": error.message}
+                answer = _failure(error.code, error.message)
             except Exception as error:
                 _logger.exception("%s failed in a way it never should", message["type"])
-                answer = {"code": int(Code.INTERNAL), "message": f"worker error: {error}"}
+                answer = _failure(Code.INTERNAL, f"worker error: {error}")
             self._channel.send({"type": "answer", "call": message["call"], **answer})
 
         thread.submit(run)
 
     def _on_load(self, message: Message, _: list[int]) -> None:
-        servable = ServableId(*message["servable"])
+        servable, platform = ServableId(*message["servable"]), message["platform"]
 
         def load() -> Message:
-            version = self._versions.load(servable, message["path"])
-            self._loop.post(lambda: self._going.discard(servable))
-            self._loads += 1
-            if self._loads == 1:
-                lower_priority()
+            version, warm_up = self._versions.load(servable, message["path"], platform, message["options"])
+            self._platforms_in_use.add(platform)
+            self._loop.post(lambda: self._queues.welcome(servable))
             signatures = [signature.to_wire() for signature in version.signatures.values()]
-            return {"signatures": signatures, "metadata": version.metadata}
+            return {"signatures": signatures, "metadata": version.metadata, "warm_up": warm_up.to_wire()}
 
-        self._job(self._loading, message, load)
+        # Not the first load of a platform: the thread pools that it makes inherit its priority for good.
+        quietly = platform in self._platforms_in_use
+        self._job(self._quiet_loading if quietly else self._loading, message, load)
+
+    def _on_estimate(self, message: Message, _: list[int]) -> None:
+        servable = ServableId(*message["servable"])
+
+        def estimate() -> Message:
+            return {"bytes": self._versions.estimate(servable, message["path"], message["platform"], message["options"])}
+
+        self._job(self._estimating, message, estimate)
 
     def _on_absent(self, message: Message, _: list[int]) -> None:
         """A version that the worker before held can't be loaded: its requests are to be refused."""
@@ -117,110 +135,65 @@ class Worker:
 
         def note() -> Message:
             self._versions.put_absent(servable, message["reason"])
-            self._loop.post(lambda: self._going.discard(servable))
+            self._loop.post(lambda: self._queues.welcome(servable))
             return {}
 
-        self._job(self._loading, message, note)
+        self._job(self._unloading, message, note)
 
     def _on_form(self, message: Message, _: list[int]) -> None:
-        servable, signature, inputs = _key(message)
+        route = Route.from_wire(message)
+        self._job(self._probing, message, lambda: report_to_wire(self._report(route)))
 
-        def look() -> Message:
-            return report_to_wire(self._report(servable, signature, inputs))
-
-        self._job(self._probing, message, look)
-
-    def _report(self, servable: ServableId, signature: str, inputs: Inputs | None) -> Report:
-        if inputs is None:
-            return self._versions.declared(servable, signature)
-        return self._versions.report(servable, signature, inputs)
+    def _report(self, route: Route) -> Report:
+        if route.inputs is None:
+            return self._versions.declared(route.servable, route.signature)
+        return self._versions.report(route.servable, route.signature, route.inputs)
 
     def _on_lane(self, message: Message, fds: list[int]) -> None:
-        servable, signature, inputs = _key(message)
         segment, doorbell = fds
+        route = Route.from_wire(message)
 
         def attach() -> Message:
             try:
-                report = self._lane_report(message)
-                lane = Lane.attach(os.dup(segment), LaneSpec.from_wire(message["columns"], message["ring_bytes"]))
-                queued = QueuedLane.make(message["lane"], LaneConsumer(lane), Doorbell(os.dup(doorbell)))
+                report = self._lane_report(route, message)
+                spec = LaneSpec.from_wire(message["columns"], message["ring_bytes"])
+                consumer = LaneConsumer(Lane.attach(os.dup(segment), spec))
+            except BaseException:
+                os.close(doorbell)
+                raise
             finally:
                 os.close(segment)
-                os.close(doorbell)
-            key = (servable, signature, inputs)
-            self._loop.post(lambda: self._add_lane(key, report, queued))
+            number, frontend = message["lane"], message["frontend"]
+            self._loop.post(lambda: self._queues.add(route, report, number, consumer, frontend, doorbell))
             return {}
 
         self._job(self._probing, message, attach)
 
-    def _lane_report(self, message: Message) -> Report:
+    def _lane_report(self, route: Route, message: Message) -> Report:
         """What the version does with rows of a lane, by the columns that the lane was made with.
 
         A new worker may find another answer than the one before, under which the lane was made: then its rows are run one
         by one.
         """
-        servable, signature, inputs = _key(message)
         form = form_from_wire(message["columns"])
-        if self._versions.is_absent(servable):
+        if self._versions.is_absent(route.servable):
             return Report(form, False, "the version is not loaded")
-        report = self._report(servable, signature, inputs)
+        report = self._report(route)
         if report.form != form:
             return Report(form, False, "a run on synthetic rows gave outputs of another form than before")
         return report
 
-    def _add_lane(self, key: tuple[ServableId, str, Inputs | None], report: Report, lane: QueuedLane) -> None:
-        """In the loop's thread. A lane that comes while its version goes is closed: its front end lets go of it too."""
-        version = None if key[0] in self._going else self._versions.find(key[0])
-        if version is None:
-            lane.drop()
-            return
-        queue = self._queues.get(key)
-        if queue is None:
-            runner = Runner(version, key[1], report)
-            most = 2 if report.batched else max(2, os.cpu_count() or 1)
-            queue = Queue(key[1], report, runner, self._batches, most, self._loop.post)
-            self._queues[key] = queue
-            self._loop.queues.append(queue)
-        queue.lanes.append(lane)
-        if lane.suspects:
-            self._loop.recover()
-        lane.doorbell.ring()  # a worker before may have died between its last answer and the ring
-
     def _on_drop_lane(self, message: Message, _: list[int]) -> None:
-        self._loop.post(lambda: self._drop_lane(message["lane"]))
-
-    def _drop_lane(self, number: int) -> None:
-        """In the loop's thread."""
-        for queue in self._loop.queues:
-            for lane in queue.lanes:
-                if lane.number == number:
-                    queue.lanes.remove(lane)
-                    lane.drop()
-                    return
+        self._loop.post(lambda: self._queues.drop(message["lane"]))
 
     def _on_unload(self, message: Message, _: list[int]) -> None:
         servable = ServableId(*message["servable"])
-
-        def begin() -> None:
-            self._going.add(servable)
-            self._unload_when_idle(message, servable)
-
-        self._loop.post(begin)
-
-    def _unload_when_idle(self, message: Message, servable: ServableId) -> None:
-        """In the loop's thread: take away one queue after the other, each once nothing of it runs."""
-        key = next((key for key in self._queues if key[0] == servable), None)
-        if key is not None:
-            queue = self._queues.pop(key)
-            self._loop.queues.remove(queue)
-            queue.when_idle(lambda: self._unload_when_idle(message, servable))
-            return
 
         def unload() -> Message:
             self._versions.unload(servable)
             return {}
 
-        self._job(self._loading, message, unload)
+        self._loop.post(lambda: self._queues.dismiss(servable, lambda: self._job(self._unloading, message, unload)))
 
     def _on_stop(self, _: Message, __: list[int]) -> None:
         def stop() -> None:
@@ -229,23 +202,15 @@ class Worker:
         self._loop.post(stop)
 
 
-def _key(message: Message) -> tuple[ServableId, str, Inputs | None]:
-    wire = message["inputs"]
-    inputs = None if wire is None else inputs_from_wire(wire)
-    return ServableId(*message["servable"]), message["signature"], inputs
+def _failure(code: Code, text: str) -> Message:
+    return {"code": int(code), "message": text.encode(errors="replace").decode()}  # a path may hold what is no text
 
 
-def inputs_from_wire(wire: Any) -> Inputs:
-    return tuple((number, Column(dtype, tuple(shape))) for number, dtype, shape in wire)
+def _threads(flag: int) -> int:
+    return flag if flag > 0 else max(_FEWEST_THREADS, schedulable_cpus())
 
 
-def form_from_wire(columns: Any) -> Form | None:
-    return Form(inputs_from_wire(columns[0]), inputs_from_wire(columns[1])) if columns else None
-
-
-def report_to_wire(report: Report) -> Message:
-    form = report.form
-    columns = None
-    if form:
-        columns = [[[n, c.dtype, list(c.shape)] for n, c in group] for group in (form.inputs, form.outputs)]
-    return {"columns": columns, "batched": report.batched, "reason": report.reason, "most_rows": report.most_rows}
+def _lower_priority() -> None:
+    """Let this thread wait for the ones that serve."""
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, max(_QUIET_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))

@@ -1,7 +1,7 @@
 """Models whose requests cannot be put together: rows matter to each other, or there are no rows."""
 
 import tensorflow as tf
-from built_model import Builder, BuiltModel, Outputs, Tensor, floats, graph, served
+from built_model import Builder, BuiltModel, Outputs, Tensor, floats, served
 
 
 def scalar() -> BuiltModel:
@@ -39,31 +39,6 @@ def random() -> BuiltModel:
     return served(lambda x: {"y": x + tf.random.normal(tf.shape(x))}, x=floats(None))
 
 
-def stateful_counter() -> BuiltModel:
-    """How many runs there have been, this one included, once for each row."""
-    module = tf.Module()
-    module.runs = tf.Variable(0, dtype=tf.int64, trainable=False)
-
-    def serve(x: Tensor) -> Outputs:
-        return {"y": tf.fill(tf.shape(x), module.runs.assign_add(1))}
-
-    return BuiltModel({"serving_default": graph(serve, x=floats(None))}, module)
-
-
-def keeps_input() -> BuiltModel:
-    """The input of the run before: an assignment keeps the fed tensor's own memory."""
-    module = tf.Module()
-    module.last = tf.Variable(tf.zeros([0]), shape=[None], trainable=False)
-
-    def serve(x: Tensor) -> Outputs:
-        before = tf.identity(module.last.read_value())
-        with tf.control_dependencies([before]):
-            module.last.assign(x)
-        return {"y": before}
-
-    return BuiltModel({"serving_default": graph(serve, x=floats(None))}, module)
-
-
 MODELS: dict[str, dict[str, Builder]] = {
     "scalar": {"1": scalar},
     "no_inputs": {"1": no_inputs},
@@ -72,6 +47,4 @@ MODELS: dict[str, dict[str, Builder]] = {
     "not_batch_major": {"1": not_batch_major},
     "data_dependent": {"1": data_dependent},
     "random": {"1": random},
-    "stateful_counter": {"1": stateful_counter},
-    "keeps_input": {"1": keeps_input},
 }

@@ -20,7 +20,17 @@ Pointer = c.c_void_p
 class Buffer(c.Structure):
     """TF_Buffer: bytes, and how to free them."""
 
+    data: Any
+    length: int
+    deallocate: Any
+
     _fields_ = (("data", c.c_void_p), ("length", c.c_size_t), ("deallocate", c.c_void_p))
+
+    def free(self) -> None:
+        """Give the bytes back that a call has put here, if it has."""
+        if self.data:
+            c.CFUNCTYPE(None, c.c_void_p, c.c_size_t)(self.deallocate)(self.data, self.length)
+            self.data = None
 
 
 class Output(c.Structure):
@@ -47,6 +57,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {  # name: result, arguments…
     "TF_CloseSession": (None, _P, _P),
     "TF_DeleteSession": (None, _P, _P),
     "TF_GraphOperationByName": (_P, _P, c.c_char_p),
+    "TF_GraphGetOpDef": (None, _P, c.c_char_p, c.POINTER(Buffer), _P),
     "TF_NewTensor": (_P, _I, _P, _I, _P, _S, _P, _P),
     "TF_DeleteTensor": (None, _P),
     "TF_TensorData": (_P, _P),
@@ -114,10 +125,3 @@ class Status:
 
     def __del__(self) -> None:
         tensorflow().DeleteStatus(self.pointer)
-
-
-def give_memory_back() -> None:
-    """Freed heap pages go back to the system: glibc keeps them otherwise."""
-    libc = c.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)

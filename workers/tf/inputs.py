@@ -2,8 +2,8 @@
 
 A run usually lets go of its inputs when it ends, so they are lent to it where they lie. But a graph may keep one: an
 assignment makes the fed tensor's buffer the variable's own, a queue or a stack holds on to it. For those the input must be a
-copy that nobody else writes to, and that lives until TensorFlow lets go of it. Which signatures do so is found out by
-lending copies to their first run.
+copy that nobody else writes to, and that lives until TensorFlow lets go of it. A signature that changes state is given
+copies always; which of the others keep their inputs is found out by lending copies to their first run.
 """
 
 from __future__ import annotations

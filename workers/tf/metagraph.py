@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.signature import Signature, TensorSpec
 from ringserve.tensor import dtype_of
+from workers.tf.wire import fields
 
 _SIGNATURE_FIELD: Final = 5  # MetaGraphDef.signature_def, a map
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
 
 
 def signature_part(metagraph: memoryview) -> bytes:
@@ -30,24 +18,9 @@ def signature_part(metagraph: memoryview) -> bytes:
     Parsing a large graph would hold the interpreter lock for long enough to be seen by requests of other models; walking
     the message's top level touches a few bytes only.
     """
-    kept = []
-    at = 0
-    while at < len(metagraph):
-        start = at
-        tag, at = _varint(metagraph, at)
-        kind = tag & 7
-        if kind == _BYTES:
-            length, at = _varint(metagraph, at)
-            at += length
-        elif kind == _VARINT:
-            _, at = _varint(metagraph, at)
-        elif kind in (_FIXED64, _FIXED32):
-            at += 8 if kind == _FIXED64 else 4
-        else:
-            raise ServingError(Code.DATA_LOSS, f"MetaGraphDef has a field of unknown kind {kind}")
-        if tag >> 3 == _SIGNATURE_FIELD:
-            kept.append(bytes(metagraph[start:at]))
-    return b"".join(kept)
+    return b"".join(
+        bytes(metagraph[field.start : field.end]) for field in fields(metagraph) if field.number == _SIGNATURE_FIELD
+    )
 
 
 def read_signatures(metagraph: memoryview) -> tuple[dict[str, Signature], dict[str, Any]]:

@@ -14,10 +14,13 @@ from ringserve.signature import Signature, TensorSpec
 from ringserve.tensor import STRING, dtype_of
 from shm.packed import PackedTensor
 from workers.engine import Form, RowFunction, Target
+from workers.heap import give_memory_back
 from workers.tf import strings
-from workers.tf.capi import KEEP, Buffer, Output, Pointer, Status, give_memory_back, tensorflow
+from workers.tf.capi import KEEP, Buffer, Output, Pointer, Status, tensorflow
 from workers.tf.inputs import are_held, lend_copy
 from workers.tf.metagraph import read_signatures
+from workers.tf.operations import Operations
+from workers.tf.state_changes import changing_signatures
 
 # RunOptions{inter_op_thread_pool: -1}: run in the calling thread. Small models gain 3x, large ones nothing.
 _INLINE: Final = b"\x18" + b"\xff" * 9 + b"\x01"
@@ -41,8 +44,9 @@ class Endpoints:
         self.fetches = session.outputs(signature.outputs)
         self.feed_count = len(signature.inputs)
         self.fetch_count = len(signature.outputs)
-        #: Does a run keep its inputs' memory? None until the first run, whose inputs are private copies, has told.
-        self.keeps_inputs: bool | None = None
+        #: Does a run keep its inputs' memory? None until the first run, whose inputs are private copies, has told. Where
+        #: state changes, one run says nothing of the next, which may assign the input that this one did not.
+        self.keeps_inputs: bool | None = True if session.changes_state(signature.name) else None
 
 
 class Session:
@@ -67,14 +71,14 @@ class Session:
             view = memoryview((c.c_char * metagraph.length).from_address(metagraph.data)).cast("B")
             self.signatures: Mapping[str, Signature]
             self.signatures, self.metadata = read_signatures(view)
+            self._changing = changing_signatures(view, self.signatures, Operations(self._graph).find)
             self._endpoints: dict[str, Endpoints] = {}
         except BaseException:
             self.unload()
             raise
         finally:
             tf.DeleteSessionOptions(options)
-            if metagraph.data:  # a copy of the whole graph: 2 MB a load of a ResNet, if it stayed
-                c.CFUNCTYPE(None, c.c_void_p, c.c_size_t)(metagraph.deallocate)(metagraph.data, metagraph.length)
+            metagraph.free()  # a copy of the whole graph: 2 MB a load of a ResNet, if it stayed
 
     def outputs(self, specs: Sequence[TensorSpec]) -> Any:
         """The graph's tensors with these names. Raises ServingError when the graph has no such."""
@@ -95,6 +99,9 @@ class Session:
         if found is None:
             found = self._endpoints[signature] = Endpoints(self, self.signatures[signature])
         return found
+
+    def changes_state(self, signature: str) -> bool:
+        return signature in self._changing
 
     def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Results:
         return Results(self, self.endpoints(signature), tensors, inline)

@@ -49,6 +49,7 @@ class SmallVersion:
         self.joined: list[list[float]] = []  # the rows of each run of rows
         self.alone: list[list[float]] = []  # the rows of each run of one request
         self.gates: dict[float, threading.Event] = {}  # a run with this row waits for its gate
+        self.changing = False
         self.unloaded = False
         self.most_at_once = 0
         self._running = 0
@@ -72,6 +73,9 @@ class SmallVersion:
         finally:
             with self._lock:
                 self._running -= 1
+
+    def changes_state(self, signature: str) -> bool:
+        return self.changing
 
     def run(self, signature: str, tensors: Sequence[PackedTensor], inline: bool) -> Answers:
         return _Answers(self, *tensors)

@@ -68,7 +68,7 @@ def test_only_the_broken_lane_is_closed(loop: Loop, harm: Harm, order: int, capl
     """In one ring both lanes have something: the good one's answer must come without another."""
     version = SmallVersion()
     with Rig(version, fronts=2, most_rows=SPEC.rows) as rig:
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         good_one, bad_one = rig.fronts if order else rig.fronts[::-1]
         broken = next(lane for lane in rig.queue.lanes if lane.number == rig.fronts.index(bad_one))
         good_one.submit(1.0)
@@ -93,7 +93,7 @@ def test_only_the_broken_lane_is_closed(loop: Loop, harm: Harm, order: int, capl
 @pytest.mark.parametrize("harm", [*HARMS, submitted_backwards])
 def test_a_lane_broken_later(loop: Loop, harm: Harm) -> None:
     with Rig(SmallVersion(), most_rows=SPEC.rows) as rig:
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         rig.front.submit(1.0)
         while loop.turn():
             pass
@@ -110,7 +110,7 @@ def test_a_lane_broken_later(loop: Loop, harm: Harm) -> None:
 def test_a_batch_that_runs_in_a_broken_lane_ends_quietly(loop: Loop) -> None:
     version = gated(1.0)
     with Rig(version, seconds=LONG) as rig:
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         rig.front.submit(1.0)
         assert loop.turn()
         submitted_beyond_all_numbers(rig.front)
@@ -124,7 +124,7 @@ def test_a_batch_that_runs_in_a_broken_lane_ends_quietly(loop: Loop) -> None:
 
 def test_another_queues_lanes_know_nothing_of_it(loop: Loop) -> None:
     with Rig(SmallVersion()) as bad, Rig(SmallVersion()) as unharmed:
-        loop.queues += [bad.queue, unharmed.queue]
+        loop.add(bad.queue, unharmed.queue)
         submitted_too_far(bad.front)
         unharmed.front.submit(1.0)
         loop.turn()

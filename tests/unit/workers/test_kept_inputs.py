@@ -24,9 +24,15 @@ def _load(models: Path) -> object:
     return lambda name: engine.load(str(models / name / "1"))
 
 
-def run(session: Session, memory: np.ndarray[tuple[int], np.dtype[np.float32]]) -> list[float]:
+@pytest.fixture(name="only_runs_tell")
+def _only_runs_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no operation of the graph were known to keep anything."""
+    monkeypatch.setattr(Session, "changes_state", lambda session, signature: False)
+
+
+def run(session: Session, memory: np.ndarray[tuple[int], np.dtype[np.float32]], answer: int = 0) -> list[float]:
     with session.run("serving_default", [PackedTensor(1, memory.shape, memory.view(np.uint8).data)], True) as answers:
-        return np.frombuffer(answers[0].data, "<f4").tolist()  # type: ignore[no-any-return]
+        return np.frombuffer(answers[answer].data, "<f4").tolist()  # type: ignore[no-any-return]
 
 
 def aligned(rows: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -36,6 +42,7 @@ def aligned(rows: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
     return raw[skip : skip + 4 * rows].view("<f4")
 
 
+@pytest.mark.usefixtures("only_runs_tell")
 def test_packed_runs(load: object) -> None:
     session: Session = load("keeps_input")  # type: ignore[operator]
     memory = aligned(ROWS)
@@ -48,6 +55,7 @@ def test_packed_runs(load: object) -> None:
     session.unload()
 
 
+@pytest.mark.usefixtures("only_runs_tell")
 @pytest.mark.parametrize("learnt", [False, True])
 def test_rows(load: object, learnt: bool) -> None:
     session: Session = load("keeps_input")  # type: ignore[operator]
@@ -63,6 +71,18 @@ def test_rows(load: object, learnt: bool) -> None:
         memory[:] = value
         assert function.run(ROWS, [source], [(ROWS, [target])])
         assert answers.tolist() == [before] * ROWS
+    session.unload()
+
+
+def test_what_changes_state_keeps_what_it_likes(load: object) -> None:
+    """The first run keeps nothing, and says nothing of the others."""
+    session: Session = load("keeps_positive")  # type: ignore[operator]
+    memory = aligned(ROWS)
+    before: list[list[float]] = []
+    for value in (-1.0, 2.0, -3.0, 4.0, -5.0):
+        memory[:] = value
+        before.append(run(session, memory, answer=1))
+    assert before == [[], [], [2.0] * ROWS, [2.0] * ROWS, [4.0] * ROWS]
     session.unload()
 
 

@@ -28,7 +28,7 @@ def test_commands_run_in_their_order_between_batches(loop: Loop) -> None:
         order: list[str] = []
         rig.front.submit(1.0)
         loop.post(lambda: order.append("first"))
-        loop.post(lambda: loop.queues.append(rig.queue))
+        loop.post(lambda: loop.add(rig.queue))
         loop.post(lambda: order.append("last"))
         assert loop.turn()
         assert order == ["first", "last"]
@@ -38,7 +38,7 @@ def test_commands_run_in_their_order_between_batches(loop: Loop) -> None:
 def test_queues_take_turns_a_batch_each(loop: Loop) -> None:
     version = SmallVersion()
     with Rig(version, most_rows=1) as one, Rig(version, most_rows=1) as other:
-        loop.queues += [one.queue, other.queue]
+        loop.add(one.queue, other.queue)
         for _ in range(3):
             one.front.submit(1.0)
             other.front.submit(2.0)
@@ -48,7 +48,7 @@ def test_queues_take_turns_a_batch_each(loop: Loop) -> None:
 
 def test_one_ring_wakes_for_all_that_waits(loop: Loop) -> None:
     with Rig(SmallVersion(), most_rows=2) as rig:
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         for row in range(9):
             rig.front.submit(float(row))
         with running(loop):
@@ -59,7 +59,7 @@ def test_one_ring_wakes_for_all_that_waits(loop: Loop) -> None:
 
 def test_a_beat_shows_in_every_lane(loop: Loop) -> None:
     with Rig(SmallVersion(), fronts=2) as rig:
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         before = time.monotonic_ns()
         loop.post(loop.beat)
         loop.turn()

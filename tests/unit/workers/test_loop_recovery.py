@@ -28,7 +28,7 @@ def test_of_slow_suspects_one_runs_at_a_time(loop: Loop) -> None:
             rig.front.submit(row)
         dies(rig, 0, 3)
         rig.add_lane(0)
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         loop.recover()
         for count, gate in enumerate(version.gates.values(), start=1):
             turns(loop)
@@ -47,7 +47,7 @@ def test_a_suspect_waits_for_what_runs_already(loop: Loop) -> None:
         rig.fronts[1].submit(3.0)
         dies(rig, 1, 1)
         rig.add_lane(0)
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         rig.fronts[0].submit(1.0)
         turns(loop)
         rig.add_lane(1)
@@ -77,7 +77,7 @@ def test_other_queues_wait_for_suspects_and_are_not_forgotten(loop: Loop) -> Non
         other.front.submit(5.0)
         dies(rig, 0, 2)
         rig.add_lane(0)
-        loop.queues += [other.queue, rig.queue]
+        loop.add(other.queue, rig.queue)
         loop.recover()
         turns(loop)
         assert (rig.queue.lanes[0].consumer.taken, version.joined) == (2, [])
@@ -96,7 +96,7 @@ def test_only_settled_suspects_hold_up_nobody(loop: Loop) -> None:
         other.front.submit(5.0)
         dies(rig, 0, 1)
         rig.add_lane(0)
-        loop.queues += [other.queue, rig.queue]
+        loop.add(other.queue, rig.queue)
         loop.recover()
         turns(loop)
         assert [answer.code for answer in rig.front.answers()] == [Code.INTERNAL]
@@ -109,7 +109,7 @@ def test_recovery_without_a_suspect_left_is_over(loop: Loop) -> None:
     assert not loop.turn()
     with Rig(SmallVersion()) as rig:
         loop.recover()
-        loop.queues.append(rig.queue)
+        loop.add(rig.queue)
         rig.front.submit(1.0)
         turns(loop)
         assert rig.front.answers() == [good(3.0)]

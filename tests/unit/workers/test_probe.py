@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_version import Array, Function, SmallVersion
-from tf_runs import FLOAT, make_engine
+from tf_runs import FLOAT
 
 from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
+from workers.engine import Inputs
+from workers.platforms import Platforms
 from workers.probe import Report, probe
-from workers.versions import Inputs, Versions
+from workers.versions import Versions
 
 PROVEN = "rows run alone and together gave the same answers"
 DIFFERS = "a row's answer differs when another row is in its batch"
@@ -30,7 +33,8 @@ NUMERIC = (
 @pytest.fixture(scope="module")
 def versions(models: Path) -> Iterator[Versions]:
     """Of the TensorFlow engine, with all that was loaded unloaded in the end."""
-    yield (versions := Versions(make_engine()))
+    options = ServerOptions(enable_model_warmup=False)
+    yield (versions := Versions(Platforms(options), options))
     for name in models.iterdir():
         versions.unload(ServableId(name.name, 1))
 
@@ -40,7 +44,7 @@ def load(versions: Versions, models: Path, name: str) -> ServableId:
     try:
         versions.get(servable)
     except ServingError:
-        versions.load(servable, str(models / name / "1"))
+        versions.load(servable, str(models / name / "1"), "tensorflow", {})
     return servable
 
 
@@ -73,7 +77,7 @@ def test_large_rows_are_joined_few_at_a_time(versions: Versions, models: Path) -
     assert 1 <= report.most_rows <= 2
 
 
-@pytest.mark.parametrize("name", ["batch_dependent", "random", "stateful_counter"])
+@pytest.mark.parametrize("name", ["batch_dependent", "random"])
 def test_models_whose_rows_know_of_each_other(versions: Versions, models: Path, name: str) -> None:
     """Their requests travel in columns all the same, and run one by one."""
     report = declared(versions, models, name)
@@ -190,6 +194,13 @@ def as_wide_as_large(x: Array) -> Array:
 def test_answers_of_another_shape_for_other_rows(function: Function) -> None:
     version = SmallVersion(function)
     assert probe(version, DEFAULT_SIGNATURE, (version.column,)) == Report(None, False, NOT_ROWS)
+
+
+def test_a_model_that_a_run_would_change_is_not_run() -> None:
+    version = SmallVersion()
+    version.changing = True
+    assert probe(version, DEFAULT_SIGNATURE, (version.column,)) == Report(None, False, "it changes the model's state")
+    assert version.runs == 0
 
 
 def test_a_model_that_takes_one_row_only() -> None:

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 from small_version import LIMIT, Array, SmallVersion
 
 from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
+from workers.engine import Inputs, LoadedVersion
+from workers.platforms import Loaded
 from workers.probe import Report
-from workers.versions import Inputs, Versions
+from workers.versions import Versions
+from workers.warm_up import WarmUp
 
 ONE, TWO = ServableId("small", 1), ServableId("small", 2)
 DOUBLES: Inputs = ((2, Column("<f8", ())),)
 
 
-class SmallEngine:
+class SmallPlatforms:
     """Loads what was prepared for a path, an error included."""
 
     def __init__(self, **paths: SmallVersion | ServingError) -> None:
         self._paths = paths
 
-    def load(self, path: str) -> SmallVersion:
+    def load(self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]) -> Loaded:
         found = self._paths[path]
         if isinstance(found, ServingError):
             raise found
-        return found
+        return Loaded(found, found.unload)
+
+    def estimate(self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]) -> int:
+        return len(path)
+
+
+def versions_of(**paths: SmallVersion | ServingError) -> Versions:
+    return Versions(SmallPlatforms(**paths), ServerOptions(enable_model_warmup=False))
+
+
+def load(versions: Versions, servable: ServableId, path: str) -> LoadedVersion:
+    version, _ = versions.load(servable, path, "small", {})
+    return version
 
 
 def test_a_loaded_version_is_known_with_its_default_signature() -> None:
     version = SmallVersion()
-    versions = Versions(SmallEngine(path=version))
-    assert versions.load(ONE, "path") is version
+    versions = versions_of(path=version)
+    assert load(versions, ONE, "path") is version
     assert versions.get(ONE) is version
     runs = version.runs
     assert runs > 0
@@ -46,9 +63,9 @@ def test_a_loaded_version_is_known_with_its_default_signature() -> None:
 
 def test_a_load_that_fails_leaves_nothing() -> None:
     error = ServingError(Code.DATA_LOSS, "no model")
-    versions = Versions(SmallEngine(path=error))
+    versions = versions_of(path=error)
     with pytest.raises(ServingError) as caught:
-        versions.load(ONE, "path")
+        load(versions, ONE, "path")
     assert caught.value is error
     with pytest.raises(ServingError, match="does not hold"):
         versions.get(ONE)
@@ -56,8 +73,8 @@ def test_a_load_that_fails_leaves_nothing() -> None:
 
 @pytest.mark.parametrize("inputs", [None, DOUBLES])
 def test_what_is_not_held_is_not_found(inputs: Inputs | None) -> None:
-    versions = Versions(SmallEngine(path=SmallVersion()))
-    versions.load(ONE, "path")
+    versions = versions_of(path=SmallVersion())
+    load(versions, ONE, "path")
     with pytest.raises(ServingError) as caught:
         if inputs is None:
             versions.declared(TWO, DEFAULT_SIGNATURE)
@@ -68,9 +85,9 @@ def test_what_is_not_held_is_not_found(inputs: Inputs | None) -> None:
 
 def test_unload_forgets_one_version_and_no_other() -> None:
     one, two = SmallVersion(), SmallVersion()
-    versions = Versions(SmallEngine(one=one, two=two))
-    versions.load(ONE, "one")
-    versions.load(TWO, "two")
+    versions = versions_of(one=one, two=two)
+    load(versions, ONE, "one")
+    load(versions, TWO, "two")
     versions.unload(ONE)
     assert (one.unloaded, two.unloaded) == (True, False)
     with pytest.raises(ServingError):
@@ -81,10 +98,10 @@ def test_unload_forgets_one_version_and_no_other() -> None:
 
 def test_a_version_that_comes_again_is_probed_again() -> None:
     again = SmallVersion()
-    versions = Versions(SmallEngine(first=SmallVersion(), again=again))
-    versions.load(ONE, "first")
+    versions = versions_of(first=SmallVersion(), again=again)
+    load(versions, ONE, "first")
     versions.unload(ONE)
-    versions.load(ONE, "again")
+    load(versions, ONE, "again")
     assert again.runs > 0
 
 
@@ -104,8 +121,8 @@ def test_no_version_is_unloaded_while_it_is_probed() -> None:
     """A lane may be asked for while the version goes: its session must not be closed under the probe."""
     version, begun, gate = held_up()
     version.signatures = {}  # not probed by the load
-    versions = Versions(SmallEngine(path=version))
-    versions.load(ONE, "path")
+    versions = versions_of(path=version)
+    load(versions, ONE, "path")
     version.signatures = SmallVersion().signatures
     with ThreadPoolExecutor(2) as pool:
         probing: Future[Report] = pool.submit(versions.declared, ONE, DEFAULT_SIGNATURE)
@@ -120,12 +137,109 @@ def test_no_version_is_unloaded_while_it_is_probed() -> None:
 
 def test_what_is_known_waits_for_no_probe() -> None:
     slow, begun, gate = held_up()
-    versions = Versions(SmallEngine(known=SmallVersion(), slow=slow))
-    versions.load(ONE, "known")
+    versions = versions_of(known=SmallVersion(), slow=slow)
+    load(versions, ONE, "known")
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(versions.load, TWO, "slow")
+        loading = pool.submit(load, versions, TWO, "slow")
         assert begun.wait(LIMIT)
         assert versions.declared(ONE, DEFAULT_SIGNATURE).batched
         assert not loading.done()
         gate.set()
         loading.result(LIMIT)
+
+
+def test_what_is_held_is_not_loaded_again() -> None:
+    version, other = SmallVersion(), SmallVersion()
+    versions = versions_of(path=version, other=other)
+    load(versions, ONE, "path")
+    for second in (lambda: load(versions, ONE, "other"), lambda: versions.put_absent(ONE, "why")):
+        with pytest.raises(ServingError, match=r"holds .* already") as caught:
+            second()
+        assert caught.value.code == Code.ALREADY_EXISTS
+    assert versions.get(ONE) is version
+    assert (version.unloaded, other.unloaded) == (False, False)
+
+
+def test_what_is_being_loaded_is_not_loaded_again_and_unloaded_after() -> None:
+    slow, begun, gate = held_up()
+    versions = versions_of(slow=slow, other=SmallVersion())
+    with ThreadPoolExecutor(2) as pool:
+        loading = pool.submit(load, versions, ONE, "slow")
+        assert begun.wait(LIMIT)
+        with pytest.raises(ServingError, match="is loading it"):
+            load(versions, ONE, "other")
+        unloading = pool.submit(versions.unload, ONE)
+        assert not wait([unloading], timeout=0.05).done
+        gate.set()
+        loading.result(LIMIT)
+        unloading.result(LIMIT)
+    assert slow.unloaded
+    assert versions.find(ONE) is None
+
+
+def test_several_load_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.versions._PROBE_WAIT_SECONDS", 0.01)
+    slow, begun, gate = held_up()
+    versions = versions_of(slow=slow, quick=SmallVersion())
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, versions, ONE, "slow")
+        assert begun.wait(LIMIT)
+        load(versions, TWO, "quick")
+        assert not loading.done()
+        gate.set()
+        loading.result(LIMIT)
+
+
+def test_a_warm_up_that_fails_gives_everything_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = SmallVersion()
+    versions = versions_of(path=version)
+
+    def fails(*_: object) -> WarmUp:
+        raise ServingError(Code.INVALID_ARGUMENT, "bad record")
+
+    monkeypatch.setattr("workers.versions.warm_up", fails)
+    with pytest.raises(ServingError, match="bad record"):
+        load(versions, ONE, "path")
+    assert version.unloaded
+    assert versions.find(ONE) is None
+    monkeypatch.undo()
+    version.unloaded = False
+    assert load(versions, ONE, "path") is version, "another attempt finds nothing in its way"
+
+
+def test_the_warm_up_learns_how_signatures_take_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Report] = []
+
+    def warms(version: LoadedVersion, path: str, options: ServerOptions, report_of: Callable[[str], Report]) -> WarmUp:
+        assert (version, path, options.enable_model_warmup) == (small, "path", False)
+        seen.append(report_of(DEFAULT_SIGNATURE))
+        return WarmUp("file", 3, 0.5)
+
+    monkeypatch.setattr("workers.versions.warm_up", warms)
+    small = SmallVersion()
+    versions = versions_of(path=small)
+    version, warmed = versions.load(ONE, "path", "small", {})
+    assert (version, warmed) == (small, WarmUp("file", 3, 0.5))
+    assert seen == [versions.declared(ONE, DEFAULT_SIGNATURE)]
+
+
+def test_an_unload_that_fails_leaves_nothing() -> None:
+    version = SmallVersion()
+
+    class Failing(SmallPlatforms):
+        def load(self, servable: ServableId, path: str, platform: str, options: Mapping[str, str]) -> Loaded:
+            def fail() -> None:
+                raise ServingError(Code.INTERNAL, "stuck")
+
+            return Loaded(version, fail)
+
+    versions = Versions(Failing(), ServerOptions(enable_model_warmup=False))
+    load(versions, ONE, "path")
+    with pytest.raises(ServingError, match="stuck"):
+        versions.unload(ONE)
+    assert versions.find(ONE) is None
+    load(versions, ONE, "path")
+
+
+def test_estimates_come_from_the_platform() -> None:
+    assert versions_of().estimate(ONE, "12345", "small", {}) == 5

@@ -16,6 +16,7 @@ from shm.layout import Column
 from shm.packed import PackedTensor, pack_strings, unpack_strings
 from workers.engine import Form, LoadedVersion
 from workers.tf.engine import TensorFlowEngine
+from workers.tf.session import Session
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +35,7 @@ def make_engine() -> TensorFlowEngine:
 
 def loads(engine: TensorFlowEngine, models: Path) -> Iterator[Load]:
     """A function that loads version 1 of a model, each once; for a fixture to `yield from`."""
-    loaded: dict[str, LoadedVersion] = {}
+    loaded: dict[str, Session] = {}
 
     def load_once(name: str) -> LoadedVersion:
         if name not in loaded:

@@ -1,0 +1,82 @@
+"""All queues of a worker: lanes are put into them and taken out, a version's are taken away before it is unloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from ringserve.servable import ServableId
+from shm.consumer import LaneConsumer
+from workers.engine import LoadedVersion
+from workers.front_end_doorbells import FrontEndDoorbells
+from workers.loop import Loop
+from workers.probe import Report
+from workers.queue import Queue
+from workers.queued_lane import QueuedLane
+from workers.route import Route
+from workers.runner import Runner
+
+_POOL_THREADS: Final = 16  # batches that take long, of all queues together
+
+
+class Queues:
+    """Of the loop's thread: everything here is called there."""
+
+    def __init__(self, loop: Loop, find: Callable[[ServableId], LoadedVersion | None]) -> None:
+        """`find`: the version, if this worker holds it."""
+        self._loop = loop
+        self._find = find
+        self._queues: dict[Route, Queue] = {}
+        self._doorbells = FrontEndDoorbells()
+        self._going: set[ServableId] = set()  # versions that are being unloaded
+        self._batches = ThreadPoolExecutor(_POOL_THREADS, "batch")
+
+    def add(self, route: Route, report: Report, number: int, consumer: LaneConsumer, frontend: str, doorbell: int) -> None:
+        """A lane and its front end's doorbell, a file descriptor, which belongs to this from now on.
+
+        A lane that comes while its version goes is closed: its front end lets go of it too.
+        """
+        version = None if route.servable in self._going else self._find(route.servable)
+        lane = QueuedLane.make(number, consumer, self._doorbells.take(frontend, doorbell))
+        if version is None:
+            lane.drop()
+            return
+        queue = self._queues.get(route)
+        if queue is None:
+            runner = Runner(version, route.signature, report)
+            most = 2 if report.batched else max(2, os.cpu_count() or 1)
+            queue = Queue(route.signature, report, runner, self._batches, most, self._loop.post)
+            self._queues[route] = queue
+            self._loop.add(queue)
+        queue.lanes.append(lane)
+        self._loop.watch()
+        if lane.suspects:
+            self._loop.recover()
+        lane.doorbell.ring()  # a worker before may have died between its last answer and the ring
+
+    def drop(self, number: int) -> None:
+        """Let a lane go, if it is still there."""
+        for queue in self._loop.queues:
+            for lane in queue.lanes:
+                if lane.number == number:
+                    queue.lanes.remove(lane)
+                    self._loop.watch()
+                    lane.drop()
+                    return
+
+    def welcome(self, servable: ServableId) -> None:
+        """The version is there, perhaps again: its lanes may come."""
+        self._going.discard(servable)
+
+    def dismiss(self, servable: ServableId, then: Callable[[], None]) -> None:
+        """Take away all of the version's queues; call `then` once nothing of it runs. No lane of it is taken any more."""
+        self._going.add(servable)
+        route = next((route for route in self._queues if route.servable == servable), None)
+        if route is None:
+            then()
+            return
+        queue = self._queues.pop(route)
+        self._loop.remove(queue)
+        queue.when_idle(lambda: self.dismiss(servable, then))
