@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
 
 from frontend.endpoint import Endpoint
+from frontend.labels import Label
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
+from ringserve.handle import ServableHandle
 from ringserve.servable import ServableId, State
 from ringserve.signature import Signature
 
 
 class ModelSpec(NamedTuple):
-    """Which version of which model a request wants: the highest where it names neither version nor label."""
+    """Which version of which model a request wants: the highest where it names neither version nor label.
+
+    `key`: requests with the same one get the same version of a label that splits its requests.
+    """
 
     name: str
     version: int | None = None
     label: str | None = None
+    key: str | None = None
 
 
 class VersionStatus(NamedTuple):
@@ -52,25 +58,26 @@ class Version:
 
 
 class Catalog:
-    """Kept up to date by the supervisor's messages; read by requests."""
+    """Kept up to date by the supervisor's messages; read by requests. Implements `ringserve.handle.Manager`."""
 
     def __init__(self) -> None:
-        self._loaded: dict[ServableId, Version] = {}
-        self._models: dict[str, dict[int, Version]] = {}  # those that requests find
-        self._latest: dict[str, Version] = {}
-        self._status: dict[str, list[VersionStatus]] = {}
+        self._loaded: dict[ServableId, ServableHandle[Version]] = {}  # those that are being retired too
+        self._models: dict[str, dict[int, ServableHandle[Version]]] = {}  # those that requests find
+        self._latest: dict[str, ServableHandle[Version]] = {}
+        self._labels: dict[str, dict[str, Label]] = {}
+        self._status: dict[str, dict[int, VersionStatus]] = {}
 
     def add(self, version: Version, routed: bool = True) -> None:
         """A version is loaded; not `routed`: requests find it only after `route`, when its lanes are there."""
-        self._loaded[version.id] = version
+        self._loaded[version.id] = ServableHandle(version.id, version)
         if routed:
             self.route(version.id)
 
     def route(self, servable: ServableId) -> None:
         """Requests find the version from now on."""
-        version = self._loaded.get(servable)
-        if version is not None:
-            self._models.setdefault(servable.name, {})[servable.version] = version
+        handle = self._loaded.get(servable)
+        if handle is not None:
+            self._models.setdefault(servable.name, {})[servable.version] = handle
             self._note_latest(servable.name)
 
     def _note_latest(self, name: str) -> None:
@@ -81,44 +88,78 @@ class Catalog:
             self._latest.pop(name, None)
             self._models.pop(name, None)
 
-    def set_status(self, name: str, versions: list[VersionStatus]) -> None:
-        self._status[name] = versions
-
-    def retire(self, servable: ServableId) -> Version | None:
-        """No request finds the version any more."""
+    def retire(self, servable: ServableId) -> ServableHandle[Version] | None:
+        """No request finds the version any more; those that hold its handle go on. None: it is not loaded."""
         self._models.get(servable.name, {}).pop(servable.version, None)
         self._note_latest(servable.name)
-        return self._loaded.pop(servable, None)
-
-    def find(self, servable: ServableId) -> Version | None:
-        """A loaded version, routed or not."""
         return self._loaded.get(servable)
 
-    def __iter__(self) -> Iterator[Version]:
-        return iter(self._loaded.values())
+    def remove(self, handle: ServableHandle[Version]) -> None:
+        """Nobody holds the retired version any more."""
+        if self._loaded.get(handle.id) is handle:
+            del self._loaded[handle.id]
 
-    def resolve(self, spec: ModelSpec) -> Version:
-        """The version that a request wants. Raises ServingError with upstream's texts."""
-        if spec.label is not None:
-            raise ServingError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {spec.label}")
-        if spec.version is None:
-            latest = self._latest.get(spec.name)
-            if latest is None:
-                raise ServingError(Code.NOT_FOUND, f"Servable not found for request: Latest({spec.name})")
-            return latest
-        version = self._models.get(spec.name, {}).get(spec.version)
+    def find(self, servable: ServableId) -> Version | None:
+        """A loaded version, whether requests find it or not."""
+        handle = self._loaded.get(servable)
+        return None if handle is None else handle.servable
+
+    def loaded(self, servable: ServableId | None) -> list[Version]:
+        """All loaded versions, or (given one) that one."""
+        return [handle.servable for handle in self._loaded.values() if servable in (None, handle.id)]
+
+    def available_servable_ids(self) -> list[ServableId]:
+        return [handle.id for versions in self._models.values() for handle in versions.values()]
+
+    def servable_handle(self, request: ModelSpec) -> ServableHandle[Version]:
+        """Resolve a request to the version that it wants, pinned. Raises ServingError with upstream's texts."""
+        version = request.version if request.label is None else self._labelled(request.name, request.label, request.key)
         if version is None:
-            text = f"Servable not found for request: Specific({spec.name}, {spec.version})"
-            raise ServingError(Code.NOT_FOUND, text)
-        return version
+            handle = self._latest.get(request.name)
+        else:
+            handle = self._models.get(request.name, _NO_VERSIONS).get(version)
+        if handle is None:
+            wanted = f"Latest({request.name})" if version is None else f"Specific({request.name}, {version})"
+            raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {wanted}")
+        handle.holders += 1
+        return handle
+
+    def _labelled(self, name: str, label: str, key: str | None) -> int:
+        found = self._labels.get(name, _NO_LABELS).get(label)
+        if found is None:
+            raise ServingError(Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}")
+        return found.pick(key, self._models.get(name, _NO_VERSIONS))
+
+    def set_labels(self, name: str, labels: dict[str, Sequence[tuple[int, float]]]) -> None:
+        """The model's labels from now on, each with its versions and their weights."""
+        if labels:
+            self._labels[name] = {label: Label(name, label, split) for label, split in labels.items()}
+        else:
+            self._labels.pop(name, None)
+
+    def set_status(self, name: str, status: VersionStatus) -> None:
+        self._status.setdefault(name, {})[status.version] = status
+
+    def forget_status(self, name: str, versions: Iterable[int]) -> None:
+        """These versions ended, and are not reported any more."""
+        reported = self._status.get(name, {})
+        for version in versions:
+            reported.pop(version, None)
+        if not reported:
+            self._status.pop(name, None)
 
     def status(self, name: str, version: int | None) -> list[VersionStatus]:
-        """Every version ever seen, highest first, or the one asked for. Raises ServingError when there is none."""
-        versions = self._status.get(name, [])
+        """Every version reported, highest first, or the one asked for. Raises ServingError when there is none."""
+        reported = self._status.get(name, {})
         if version is not None:
-            versions = [status for status in versions if status.version == version]
-            if not versions:
+            if version not in reported:
                 raise ServingError(Code.NOT_FOUND, f"Could not find version {version} of model {name}")
-        if not versions:
+            return [reported[version]]
+        if not reported:
             raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
-        return versions
+        return [reported[number] for number in sorted(reported, reverse=True)]
+
+
+# Looking into one costs less than asking whether there is any.
+_NO_VERSIONS: Final[dict[int, ServableHandle[Version]]] = {}
+_NO_LABELS: Final[dict[str, Label]] = {}

@@ -21,6 +21,7 @@ Form = tuple[tuple[int, tuple[int, ...]], ...]
 _FULL: Final = "The batch scheduling queue to which this task was submitted is full"  # upstream's text
 _FORMS_AFTER: Final = 8  # requests of one form before lanes with columns for it are asked for
 _MOST_SEEN: Final = 64  # forms that are counted at a time
+_ASK_AGAIN_NS: Final = 1_000_000_000
 _MOST_FORMS: Final = 8  # a client can't make the server open lanes without end
 
 
@@ -41,37 +42,61 @@ class Endpoint:
         self.signature = signature
         self._output_dtypes = [spec.dtype for spec in signature.outputs]
         self.base: list[OpenLane] = []
+        self._with_columns: dict[Form, list[OpenLane]] = {}
+        # Of those, the lanes that requests choose from:
+        self._base: list[OpenLane] = []
         self._columns: dict[Form, list[OpenLane]] = {}
         self._seen: dict[Form, int] = {}
         self._asked: set[Form] = set()
         self._ask = ask
         self._opening: asyncio.Future[None] | None = None
-        self._gone: ServingError | None = None
+        self._refused = 0  # when, in ns of CLOCK_MONOTONIC
 
     @property
     def lanes(self) -> list[OpenLane]:
         """Every lane, once."""
-        return [*self.base, *(lane for lanes in self._columns.values() for lane in lanes if lane not in self.base)]
+        return [*self.base, *(lane for lanes in self._with_columns.values() for lane in lanes if lane not in self.base)]
 
     def add(self, lane: OpenLane, inputs: Any, form: Form | None) -> None:
         """A lane is open. `inputs` None: it is a base lane; `form`: it has columns for these rows."""
         if inputs is None:
             self.base.append(lane)
         if form is not None:
-            self._columns.setdefault(form, []).append(lane)
+            self._with_columns.setdefault(form, []).append(lane)
+        self.choose_lanes()
         if self._opening is not None and not self._opening.done() and self.base:
             self._opening.set_result(None)
 
+    def choose_lanes(self) -> None:
+        """Which lanes requests choose from, now that there are others or some are to be avoided.
+
+        Those to avoid only where no other lane can take the request, in columns or packed.
+        """
+        usable = [lane for lane in self.base if not lane.avoided]
+        self._base = usable or self.base
+        self._columns = {
+            form: [lane for lane in lanes if not lane.avoided] or ([] if usable else lanes)
+            for form, lanes in self._with_columns.items()
+        }
+
     def refuse(self, error: ServingError) -> None:
         """The base lane that requests wait for can't be made."""
+        self._refused = time.monotonic_ns()
         if self._opening is not None and not self._opening.done():
             self._opening.set_exception(error)
+            self._opening.exception()  # perhaps nobody waits for it, which is no reason to complain
         self._opening = None
 
-    def retire(self, error: ServingError) -> None:
-        """No request may be put into its lanes any more."""
-        self._gone = error
-        self.refuse(error)
+    def prepare(self) -> None:
+        """Have the base lane made, without waiting for it; not again soon after it could not be."""
+        if not self.base and time.monotonic_ns() - self._refused >= _ASK_AGAIN_NS:
+            self._open()
+
+    def _open(self) -> asyncio.Future[None]:
+        if self._opening is None or self._opening.done():
+            self._opening = asyncio.get_running_loop().create_future()
+            self._want(None)
+        return self._opening
 
     async def open(self, timeout: int = 0) -> None:
         """Wait for the base lane, which is made when the first request comes; `timeout` in ns, 0: none.
@@ -80,22 +105,17 @@ class Endpoint:
         """
         if self.base:
             return
-        if self._opening is None or self._opening.done():
-            self._opening = asyncio.get_running_loop().create_future()
-            self._want(None)
         try:
-            await asyncio.wait_for(asyncio.shield(self._opening), timeout / 1e9 if timeout > 0 else None)
+            await asyncio.wait_for(asyncio.shield(self._open()), timeout / 1e9 if timeout > 0 else None)
         except TimeoutError:
             raise ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT) from None
-        if self._gone is not None:  # since this request was woken
-            raise self._gone
 
     def _want(self, inputs: Any) -> None:
         message = {"type": "want_lane", "servable": self.servable, "signature": self.signature.name, "inputs": inputs}
         self._ask(message)
 
     def submit(self, inputs: Sequence[Tensor], timeout: int) -> Pending:
-        """Put a request into the least busy worker's lane; `timeout` in ns, 0: none.
+        """Put a request into the lane of the least busy worker that can take it; `timeout` in ns, 0: none.
 
         Raises ServingError: UNAVAILABLE when every lane is full.
         """
@@ -104,19 +124,19 @@ class Endpoint:
         form, rows = _form(inputs)
         if form is not None:
             lanes = self._columns.get(form)
-            if lanes is not None:
+            if lanes:
                 lane = lanes[0] if len(lanes) == 1 else min(lanes, key=_busyness)
                 if rows <= lane.most_rows:  # more would hold up the ring: those go packed
                     pending = lane.submit_rows([tensor.data for tensor in inputs], rows, now, deadline)  # type: ignore[misc]
                     if pending is None:
                         raise ServingError(Code.UNAVAILABLE, _FULL)
                     return pending
-            else:
+            elif lanes is None:
                 self._note(form, inputs)
         return self._submit_packed(inputs, rows, now, deadline)
 
     def _submit_packed(self, inputs: Sequence[Tensor], rows: int, now: int, deadline: int) -> Pending:
-        lane = self.base[0] if len(self.base) == 1 else min(self.base, key=_busyness)
+        lane = self._base[0] if len(self._base) == 1 else min(self._base, key=_busyness)
         tensors = [tensor.packed() for tensor in inputs]
         room = lane.producer.lane.spec.request_bytes
         if packed.size(tensors) > room:

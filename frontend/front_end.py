@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import functools
+import itertools
 import os
 import socket
 import time
@@ -13,18 +14,19 @@ from typing import Final
 from frontend.catalog import Catalog, Version, VersionStatus
 from frontend.endpoint import Endpoint
 from frontend.open_lane import OpenLane, Pending
+from frontend.shadow import Shadows
 from frontend.tensors import Tensor
 from ringserve.channel import AsyncChannel, Message
 from ringserve.errors import Code, ServingError
+from ringserve.handle import ServableHandle
 from ringserve.servable import ServableId, State
 from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import LaneSpec
 from shm.producer import LaneProducer
 
-_logger = logging.getLogger(__name__)
-
 _EXPIRE_SECONDS: Final = 0.1  # how often deadlines are looked at
+_METRICS_SECONDS: Final = 3.0  # how long the supervisor may take to write them
 
 
 class FrontEnd:
@@ -41,16 +43,23 @@ class FrontEnd:
         self._workers: dict[str, Doorbell] = {}
         self._to_ring: set[str] = set()
         self._alone = True  # the last request answered was so by itself: the next may be alone too
-        self._retiring: dict[int, Version] = {}  # by call
+        self._avoided: set[tuple[str, ServableId | None]] = set()  # workers, for one version or (None) for all
         self._open_call = 0
+        self._calls = itertools.count(1)
+        self._metrics: dict[int, asyncio.Future[str]] = {}  # asked for, by call
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
+        self._shadows = Shadows(self.catalog, self.submit, self._channel.send)
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "servable": self._on_servable,
             "route": self._on_route,
+            "retire": self._on_retire,
+            "routing": self._on_routing,
             "status": self._on_status,
+            "forget": self._on_forget,
             "lane": self._on_lane,
             "lane_refused": self._on_lane_refused,
-            "retire": self._on_retire,
+            "worker": self._on_worker,
+            "metrics": self._on_metrics,
             "open": self._on_open,
             "stop": lambda _, __: self.stopping.set(),
         }
@@ -58,10 +67,11 @@ class FrontEnd:
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
         self._channel.send({"type": "ready"})
 
-    def submit(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int) -> Pending:
+    def submit(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int, copied: bool = True) -> Pending:
         """Put a request into a lane of an open endpoint; `timeout` in ns, 0: none. Raises ServingError.
 
-        Await its `future`, read its answer with `endpoint.answer`, and call `done` whatever happened.
+        Await its `future`, read its answer with `endpoint.answer`, and call `done` whatever happened; hold the version's
+        handle until then. `copied`: its version's shadows may get a copy.
         """
         pending = endpoint.submit(inputs, timeout)
         self._busy.add(pending.lane)
@@ -74,6 +84,8 @@ class FrontEnd:
             if not self._to_ring:
                 self._loop.call_soon(self._ring)
             self._to_ring.add(lane.worker)
+        if self._shadows.rates and copied:
+            self._shadows.copy(endpoint, inputs, pending, timeout)
         return pending
 
     def _ring(self) -> None:
@@ -90,8 +102,6 @@ class FrontEnd:
             if not lane.waiting:
                 self._busy.discard(lane)
         self._alone = collected == 1
-        if self._retiring:
-            self._loop.call_soon(self._finish_retiring)
 
     def _expire(self) -> None:
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)  # first: whatever fails below, deadlines go on
@@ -99,8 +109,7 @@ class FrontEnd:
         for lane in self._lanes:
             lane.expire(now)
             lane.producer.beat(now)
-        if self._retiring:
-            self._finish_retiring()
+        self._shadows.report(now)
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         self._handlers[message["type"]](message, fds)
@@ -124,11 +133,16 @@ class FrontEnd:
     def _on_route(self, message: Message, _: list[int]) -> None:
         self.catalog.route(ServableId(*message["servable"]))
 
+    def _on_routing(self, message: Message, _: list[int]) -> None:
+        self.catalog.set_labels(message["model"], message["labels"])
+        self._shadows.set_rates(message["model"], message["shadows"])
+
     def _on_status(self, message: Message, _: list[int]) -> None:
-        versions = [
-            VersionStatus(version, State(state), Code(code), text) for version, state, code, text in message["versions"]
-        ]
-        self.catalog.set_status(message["model"], versions)
+        status = VersionStatus(message["version"], State(message["state"]), Code(message["code"]), message["message"])
+        self.catalog.set_status(message["model"], status)
+
+    def _on_forget(self, message: Message, _: list[int]) -> None:
+        self.catalog.forget_status(message["model"], message["versions"])
 
     def _on_lane(self, message: Message, fds: list[int]) -> None:
         segment, doorbell = fds
@@ -137,13 +151,15 @@ class FrontEnd:
             os.close(doorbell)
         else:
             self._workers[worker] = Doorbell(doorbell)
-        version = self.catalog.find(ServableId(*message["servable"]))
-        if version is None:  # retired meanwhile
+        servable = ServableId(*message["servable"])
+        version = self.catalog.find(servable)
+        if version is None:  # gone meanwhile
             os.close(segment)
             return
         columns = message["columns"]
         spec = LaneSpec.from_wire(columns, message["ring_bytes"])
         lane = OpenLane(message["lane"], worker, LaneProducer(Lane.attach(segment, spec)))
+        lane.avoided = self._is_avoided(worker, servable)
         self._lanes.append(lane)
         form = tuple((dtype, tuple(shape)) for dtype, _, shape in columns[0]) if columns else None
         version.endpoint(message["signature"]).add(lane, message["inputs"], form)
@@ -153,28 +169,57 @@ class FrontEnd:
         if version is not None and message["inputs"] is None:
             version.endpoint(message["signature"]).refuse(ServingError(Code(message["code"]), message["message"]))
 
-    def _on_retire(self, message: Message, _: list[int]) -> None:
-        version = self.catalog.retire(ServableId(*message["servable"]))
-        if version is None:
-            self._channel.send({"type": "answer", "call": message["call"]})
-            return
-        name, number = version.id
-        gone = ServingError(Code.NOT_FOUND, f"Servable not found for request: Specific({name}, {number})")
-        for endpoint in version.endpoints:
-            endpoint.retire(gone)
-        self._retiring[message["call"]] = version
-        self._finish_retiring()
+    def _on_worker(self, message: Message, _: list[int]) -> None:
+        """A worker's lanes are to be avoided, or no longer: those to one version, or all."""
+        servable = ServableId(*message["servable"]) if message["servable"] else None
+        if message["usable"]:
+            self._avoided.discard((message["worker"], servable))
+        else:
+            self._avoided.add((message["worker"], servable))
+        for version in self.catalog.loaded(servable):
+            for endpoint in version.endpoints:
+                for lane in endpoint.lanes:
+                    lane.avoided = self._is_avoided(lane.worker, version.id)
+                endpoint.choose_lanes()
 
-    def _finish_retiring(self) -> None:
-        """Of versions that nobody can find any more: once their requests are answered, let go of their lanes."""
-        for call, version in list(self._retiring.items()):
-            lanes = [lane for endpoint in version.endpoints for lane in endpoint.lanes]
-            if all(lane.deserted for lane in lanes):
-                del self._retiring[call]
-                self._lanes = [lane for lane in self._lanes if lane not in lanes]
-                for lane in lanes:
-                    lane.producer.lane.close()
-                self._channel.send({"type": "answer", "call": call})
+    def _is_avoided(self, worker: str, servable: ServableId) -> bool:
+        return not self._avoided.isdisjoint(((worker, None), (worker, servable)))
+
+    def _on_retire(self, message: Message, _: list[int]) -> None:
+        """No new request finds the version; once those that hold its handle are answered, let go of its lanes."""
+        handle = self.catalog.retire(ServableId(*message["servable"]))
+        if handle is None:
+            self._channel.send({"type": "answer", "call": message["call"]})
+        else:  # not within the request that was the last
+            handle.retire(functools.partial(self._loop.call_soon, self._let_go, handle, message["call"]))
+
+    def _let_go(self, handle: ServableHandle[Version], call: int) -> None:
+        """Nobody reads from these lanes again; workers may still owe answers that were given up."""
+        self.catalog.remove(handle)
+        self._avoided = {(worker, servable) for worker, servable in self._avoided if servable != handle.id}
+        gone = {lane for endpoint in handle.servable.endpoints for lane in endpoint.lanes}
+        self._lanes = [lane for lane in self._lanes if lane not in gone]
+        self._busy -= gone
+        for lane in gone:
+            lane.producer.lane.close()
+        self._channel.send({"type": "answer", "call": call})
+
+    async def metrics(self) -> str:
+        """The server's figures, as the supervisor writes them. Raises ServingError when it does not in time."""
+        call = next(self._calls)
+        self._metrics[call] = self._loop.create_future()
+        self._channel.send({"type": "metrics", "call": call})
+        try:
+            return await asyncio.wait_for(self._metrics[call], _METRICS_SECONDS)
+        except TimeoutError:
+            raise ServingError(Code.UNAVAILABLE, "The supervisor did not write the metrics in time") from None
+        finally:
+            del self._metrics[call]
+
+    def _on_metrics(self, message: Message, _: list[int]) -> None:
+        future = self._metrics.get(message["call"])
+        if future is not None and not future.done():
+            future.set_result(message["text"])
 
     @property
     def idle(self) -> bool:

@@ -35,6 +35,7 @@ class Pending:
             self.lane.release(self)
         else:
             self.given_up = True
+            self.future.cancel()  # nobody is to be told any more, also not one who only looks on
             self.lane.producer.abandon(self.number)
 
 
@@ -45,6 +46,7 @@ class OpenLane:
         "_create_future",
         "_unreleased",
         "_waiting",
+        "avoided",
         "collected",
         "most_rows",
         "number",
@@ -59,6 +61,7 @@ class OpenLane:
         self.producer = producer
         self.most_rows = producer.lane.spec.rows // 2  # of one request
         self.outstanding_rows = 0
+        self.avoided = False  # while another worker's lane can take the request
         self.collected = 0  # requests whose completion was told to those who wait
         # Kept: in Python 3.11 every look for the running loop is a system call (getpid).
         self._create_future: Callable[[], asyncio.Future[None]] = asyncio.get_running_loop().create_future
@@ -123,8 +126,3 @@ class OpenLane:
     def idle(self) -> bool:
         """Every slot is free."""
         return not self._unreleased
-
-    @property
-    def deserted(self) -> bool:
-        """Nobody waits for an answer from here, or reads one; the worker may still owe some that were given up."""
-        return all(pending.given_up for pending in self._unreleased)

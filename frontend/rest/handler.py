@@ -21,6 +21,7 @@ from ringserve.options import ServerOptions
 
 _logger = logging.getLogger(__name__)
 
+_PROMETHEUS: Final = {"Content-Type": "text/plain; version=0.0.4"}
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
 
@@ -40,7 +41,9 @@ class Handler:
                 return target
             if target.what == "predict":
                 return await self._predict(request, target.spec)
-            return reply(request, self._look_up(target))
+            if target.what == "metrics":
+                return await self._metrics()
+            return reply(request, self._look_up(target, request))
         except Exception as error:
             return self._error(request, error)
 
@@ -81,29 +84,44 @@ class Handler:
         else:
             body = await self._body(request)
         call = PredictBody(body)
-        version = self._front_end.catalog.resolve(spec)
-        try:
-            endpoint = version.endpoint(call.signature_name)
-        except KeyError:
-            text = f'Serving signature name: "{call.signature_name}" not found in signature def'
-            raise ServingError(Code.INVALID_ARGUMENT, text) from None
-        tensors, rows = call.tensors(endpoint.signature)
-        if not endpoint.base:
-            await endpoint.open(self._timeout)
-        pending = self._front_end.submit(endpoint, tensors, self._timeout)
-        try:
-            await pending.future
-            return reply(request, encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
-        finally:
-            pending.done()
+        if spec.label is not None:
+            spec = _with_key(spec, request)
+        with self._front_end.catalog.servable_handle(spec) as version:
+            try:
+                endpoint = version.endpoint(call.signature_name)
+            except KeyError:
+                text = f'Serving signature name: "{call.signature_name}" not found in signature def'
+                raise ServingError(Code.INVALID_ARGUMENT, text) from None
+            tensors, rows = call.tensors(endpoint.signature)
+            if not endpoint.base:
+                await endpoint.open(self._timeout)
+            pending = self._front_end.submit(endpoint, tensors, self._timeout)
+            try:
+                await pending.future
+                return reply(request, encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
+            finally:
+                pending.done()
 
-    def _look_up(self, target: Target) -> bytes:
+    def _look_up(self, target: Target, request: web.BaseRequest) -> bytes:
         catalog = self._front_end.catalog
         if target.what == "status":
             return status_body(catalog.status(target.spec.name, target.spec.version))
         if target.what == "metadata":
-            return metadata_body(catalog.resolve(target.spec))
+            with catalog.servable_handle(_with_key(target.spec, request)) as version:
+                return metadata_body(version)
         raise ServingError(Code.UNIMPLEMENTED, f"This version does not serve :{target.what} over REST; use :predict")
+
+    async def _metrics(self) -> web.Response:
+        try:
+            text = await self._front_end.metrics()
+        except ServingError as error:
+            return web.Response(status=503, text=f"{error.message}\n")
+        return web.Response(body=text.encode(), headers=_PROMETHEUS)
+
+
+def _with_key(spec: ModelSpec, request: web.BaseRequest) -> ModelSpec:
+    """A label may split its requests: those with the same key go the same way."""
+    return spec._replace(key=request.headers.get("X-Ringserve-Key") or None) if spec.label is not None else spec
 
 
 def _target(request: web.BaseRequest) -> Target | web.Response:

@@ -22,10 +22,13 @@ _INT64: Final = 1 << 63
 
 
 class Target(NamedTuple):
-    """`what`: predict, classify, regress, metadata or status."""
+    """`what`: predict, classify, regress, metadata or status; or metrics, of no model."""
 
     what: str
     spec: ModelSpec
+
+
+_METRICS: Final = Target("metrics", ModelSpec(""))
 
 
 class VersionError(ServingError):
@@ -41,7 +44,7 @@ def is_ours(path: str) -> bool:
 def parse_target(method: str, path: str) -> Target | None:
     """None for a path outside the API. Raises ServingError with upstream's text for a malformed one inside."""
     if not is_ours(path):
-        return None
+        return _METRICS if (method, path) == ("GET", "/metrics") else None
     if method == "POST":
         match = _INFERENCE.fullmatch(path)
         if match is not None and match[4] in ("predict", "classify", "regress"):

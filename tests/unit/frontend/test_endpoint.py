@@ -102,6 +102,46 @@ async def test_the_least_busy_lane() -> None:
 
 
 @on_loop
+async def test_lanes_to_avoid() -> None:
+    (one, _), (two, _), (three, _) = lane_pair("gpu:0"), lane_pair("gpu:1"), lane_pair("gpu:2")
+    to, _ = endpoint(one, two, three)
+
+    def taken(*avoided: OpenLane) -> list[OpenLane]:
+        for lane in (one, two, three):
+            lane.avoided = lane in avoided
+        to.choose_lanes()
+        return [to.submit([tensor], 0).lane for tensor in (numbers(1), texts(b"a"))]
+
+    assert taken(one, two) == [three, three]
+    assert taken(one) == [two, two]
+    assert taken(one, two, three) == [one, one], "rather than none"
+    assert taken() == [one, two]
+
+
+@on_loop
+async def test_columns_to_avoid() -> None:
+    """Packed to a worker that can be used comes before columns of one that can't."""
+    pairs = LaneSpec((Column("<f4", (2,)),), (Column("<f4", (2,)),), ROWS, SLOTS, RING, RING)
+    (base, _), (wide, _), (other, _) = lane_pair(), lane_pair(spec=pairs), lane_pair("gpu:1")
+    to, asked = endpoint(base)
+    to.add(wide, [[1, "<f4", [2]]], ((1, (2,)),))
+    base.avoided = wide.avoided = True
+    to.choose_lanes()
+    pair = numbers([1, 2])
+    assert to.submit([pair], 0).lane is wide
+    to.add(other, None, None)
+    assert [to.submit([tensor], 0).lane for tensor in (pair, numbers(1))] == [other, other]
+    assert to.base == [base, other] and to.lanes == [base, other, wide]
+    wide.avoided = False
+    to.choose_lanes()
+    assert to.submit([pair], 0).lane is wide
+    other.avoided = True
+    to.choose_lanes()
+    assert to.submit([pair], 0).lane is wide
+    assert not asked, "they have columns"
+
+
+@on_loop
 async def test_packed_requests_count_too() -> None:
     """Also those that have no rows: a scalar keeps a worker as busy as a row does."""
     for tensor in (texts(b"a"), numbers(1, dtype="int64"), Tensor(numbers(1).dtype, (), np.array(1, "<f4")), numbers()):

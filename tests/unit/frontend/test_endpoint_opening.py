@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import pytest
 from made_signatures import signature, spec
@@ -101,4 +103,30 @@ async def test_refused_when_all_have_gone() -> None:
             await task
     endpoint.refuse(REFUSED)
     await waiters(endpoint, 1)
+    assert len(asked) == 2
+
+
+@on_loop
+async def test_prepared_without_anybody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 10**12
+    monkeypatch.setattr("frontend.endpoint.time.monotonic_ns", lambda: now)
+    complaints: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    endpoint, asked = closed()
+    for _ in range(3):
+        endpoint.prepare()
+    assert asked == [WANTED]
+    endpoint.refuse(REFUSED)
+    for _ in range(3):
+        endpoint.prepare()
+    gc.collect()
+    assert len(asked) == 1 and not complaints
+    now += 1_000_000_000
+    endpoint.prepare()
+    assert asked == [WANTED, WANTED]
+    (task,) = await waiters(endpoint, 1)
+    assert len(asked) == 2, "a request waits for what is being made"
+    endpoint.add(lane_pair()[0], None, None)
+    await task
+    endpoint.prepare()
     assert len(asked) == 2

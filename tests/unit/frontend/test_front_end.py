@@ -1,129 +1,32 @@
-"""A front end between a supervisor and a worker, both played by the test over real sockets, doorbells and lanes."""
+"""What a front end does with its supervisor's messages, its lanes and its requests."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-from made_signatures import signature, spec
-from worker_side import RING, WorkerSide, numbers, on_loop
+from front_end_stage import GONE, M1, refusal, stage, until
+from worker_side import on_loop
 
-from frontend.catalog import ModelSpec, Version, VersionStatus
-from frontend.endpoint import Endpoint
-from frontend.front_end import FrontEnd
-from frontend.open_lane import Pending
-from ringserve.channel import AsyncChannel, Message
+from frontend.catalog import ModelSpec, VersionStatus
+from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId, State
-from shm.doorbell import Doorbell
-from shm.lane import Lane
-from shm.layout import Column, LaneSpec
-
-M1 = ("m", 1)
-GONE = "Servable not found for request: Specific(m, 1)"
-COLUMNS = [[[1, "<f4", []]], [[1, "<f4", []]]]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """The time limit is the test's."""
-    while not condition():
-        await asyncio.sleep(0)
-
-
-class Stage:
-    def __init__(self, control: socket.socket, other: socket.socket) -> None:
-        self.bell = Doorbell.create()
-        self.worker_bell = Doorbell.create()
-        self.told: list[Message] = []  # what the front end told the supervisor
-        self.front_end = FrontEnd(control, self.bell)
-        self.supervisor = AsyncChannel(other, lambda message, _: self.told.append(message), lambda: None)
-
-    def close(self) -> None:
-        self.bell.close()
-        self.worker_bell.close()
-
-    def types(self) -> list[str]:
-        return [message["type"] for message in self.told]
-
-    def say(self, type_: str, fds: Sequence[int] = (), **message: Any) -> None:
-        self.supervisor.send({"type": type_, **message}, fds)
-
-    async def serve(self, number: int = 1) -> Version:
-        signatures = [signature(spec("x"), outputs=(spec("y"),)).to_wire()]
-        self.say("servable", servable=["m", number], metadata={}, signatures=signatures, routed=True)
-        await until(lambda: self.front_end.catalog.find(ServableId("m", number)))
-        return self.front_end.catalog.resolve(ModelSpec("m", number))
-
-    def lane(self, number: int = 1, inputs: Any = None) -> WorkerSide:
-        """Hand over a lane."""
-        made = LaneSpec.for_columns((Column("<f4", ()),), (Column("<f4", ()),), ring_bytes=RING)
-        lane = Lane.create(made, {})
-        message = {"servable": ["m", number], "signature": "serving_default", "inputs": inputs, "columns": COLUMNS}
-        fds = [lane.segment.fd, self.worker_bell.fd]
-        self.say("lane", fds, lane=number, worker="cpu:0", ring_bytes=RING, **message)
-        lane.close()
-        return WorkerSide(lane, made)
-
-    async def open(self) -> tuple[Endpoint, WorkerSide]:
-        endpoint = (await self.serve()).endpoint("serving_default")
-        worker = self.lane()
-        await until(lambda: endpoint.base)
-        return endpoint, worker
-
-    def request(self, endpoint: Endpoint, *values: float, timeout: int = 0) -> asyncio.Task[Any]:
-        return asyncio.create_task(self._request(endpoint, values, timeout))
-
-    async def _request(self, endpoint: Endpoint, values: Sequence[float], timeout: int) -> Any:
-        """As every protocol does it."""
-        if not endpoint.base:
-            await endpoint.open()
-        pending: Pending = self.front_end.submit(endpoint, [numbers(*values)], timeout)
-        try:
-            await pending.future
-            (answer,) = endpoint.answer(pending)
-            assert not isinstance(answer.data, list)
-            return answer.data.tolist()
-        finally:
-            pending.done()
-
-
-@asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    control, other = socket.socketpair()
-    with control, other:
-        made = Stage(control, other)
-        yield made
-        # The front end ends its process when its supervisor goes: neither socket may be seen to close.
-        asyncio.get_running_loop().remove_reader(control.fileno())
-        asyncio.get_running_loop().remove_reader(other.fileno())
-        asyncio.get_running_loop().remove_reader(made.bell.fd)
-        made.close()
-
-
-async def refusal(task: asyncio.Task[Any]) -> tuple[Code, str]:
-    with pytest.raises(ServingError) as caught:
-        await task
-    return caught.value.code, caught.value.message
 
 
 @on_loop
 async def test_the_first_request_has_a_lane_made() -> None:
     async with stage() as on:
-        endpoint = (await on.serve()).endpoint("serving_default")
-        requests = [on.request(endpoint, value) for value in (1, 2)]
+        await on.serve()
+        requests = [on.request(value) for value in (1, 2)]
         await until(lambda: "want_lane" in on.types())
         assert on.types() == ["ready", "want_lane"]
         assert on.told[1]["servable"] == ["m", 1]
         assert on.told[1]["inputs"] is None
         worker = on.lane()
         await until(lambda: worker.consumer.waiting == 2)
-        worker.answer(2)
-        on.bell.ring()
+        on.answer(worker, 2)
         assert await asyncio.gather(*requests) == [[2.0], [4.0]]
         assert on.front_end.idle
 
@@ -131,33 +34,30 @@ async def test_the_first_request_has_a_lane_made() -> None:
 @on_loop
 async def test_one_ring_for_the_first_request_and_one_for_all_others_of_a_turn() -> None:
     async with stage() as on:
-        endpoint, worker = await on.open()
-        requests = [on.request(endpoint, 1) for _ in range(5)]
+        _, worker = await on.open()
+        requests = [on.request(1) for _ in range(5)]
         await until(lambda: worker.consumer.waiting == 5)
         await asyncio.sleep(0)
         assert os.eventfd_read(on.worker_bell.fd) == 2
-        worker.answer(5)
-        on.bell.ring()
+        on.answer(worker, 5)
         await asyncio.gather(*requests)
-        later = on.request(endpoint, 1)
+        later = on.request(1)
         await until(lambda: worker.consumer.waiting)
         await asyncio.sleep(0)
         assert os.eventfd_read(on.worker_bell.fd) == 1
-        worker.answer()
-        on.bell.ring()
+        on.answer(worker)
         assert await later == [2.0]
 
 
 @on_loop
 async def test_requests_past_their_deadline() -> None:
     async with stage() as on:
-        endpoint, worker = await on.open()
-        late, patient = on.request(endpoint, 1, timeout=1), on.request(endpoint, 2, timeout=60 * 10**9)
+        _, worker = await on.open()
+        late, patient = on.request(1, timeout=1), on.request(2, timeout=60 * 10**9)
         assert await refusal(late) == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
         assert worker.abandoned(0) and not worker.abandoned(1)
         assert not on.front_end.idle
-        worker.answer(2)
-        on.bell.ring()
+        on.answer(worker, 2)
         assert await patient == [4.0]
         assert on.front_end.idle
 
@@ -166,14 +66,13 @@ async def test_requests_past_their_deadline() -> None:
 async def test_clients_that_go_away() -> None:
     async with stage() as on:
         endpoint, worker = await on.open()
-        requests = [on.request(endpoint, 1) for _ in range(3)]
+        requests = [on.request(1) for _ in range(3)]
         await until(lambda: worker.consumer.waiting == 3)
         requests[0].cancel()
         requests[2].cancel()
         with pytest.raises(asyncio.CancelledError):
             await requests[2]
-        worker.answer(3)
-        on.bell.ring()
+        on.answer(worker, 3)
         assert await requests[1] == [2.0]
         assert on.front_end.idle
         assert endpoint.base[0].producer.released == 3
@@ -183,24 +82,66 @@ async def test_clients_that_go_away() -> None:
 async def test_retiring_waits_for_requests_in_flight() -> None:
     async with stage() as on:
         endpoint, worker = await on.open()
-        running, given_up = on.request(endpoint, 1), on.request(endpoint, 2)
+        running, other = on.request(1), on.request(2)
         await until(lambda: worker.consumer.waiting == 2)
-        given_up.cancel()
         on.say("retire", servable=M1, call=7)
-        catalog = on.front_end.catalog
-        await until(lambda: catalog.find(ServableId(*M1)) is None)
-        with pytest.raises(ServingError):
-            catalog.resolve(ModelSpec("m"))
-        assert "answer" not in on.types()
-        worker.answer()
-        on.bell.ring()
+        await on.heard()
+        assert await refusal(on.request(3)) == (Code.NOT_FOUND, "Servable not found for request: Latest(m)")
+        assert await refusal(on.request(3, number=1)) == (Code.NOT_FOUND, GONE)
+        on.answer(worker)
         assert await running == [2.0]
-        assert "answer" not in on.types(), "the worker may still be at what nobody waits for"
-        worker.answer()
-        on.bell.ring()
+        await on.heard()
+        assert "answer" not in on.types()
+        on.answer(worker)
+        assert await other == [4.0]
         await until(lambda: on.told[-1] == {"type": "answer", "call": 7})
         assert on.types().count("answer") == 1
         assert endpoint.base[0].producer.lane.segment.fd == -1
+        assert on.front_end.catalog.find(ServableId(*M1)) is None
+
+
+@on_loop
+async def test_retiring_waits_for_nobody_who_has_gone() -> None:
+    """The worker may owe an answer, even for ever: nobody is there to read it."""
+    async with stage() as on:
+        _, worker = await on.open()
+        gone, late = on.request(1), on.request(2, timeout=1)
+        await until(lambda: worker.consumer.waiting == 2)
+        on.say("retire", servable=M1, call=7)
+        gone.cancel()
+        assert await refusal(late) == (Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+        await until(lambda: {"type": "answer", "call": 7} in on.told)
+        on.answer(worker, 2)  # into a lane that was let go
+        await on.heard()
+        assert on.front_end.idle
+
+
+@on_loop
+async def test_a_request_holds_its_version_until_its_answer_is_written() -> None:
+    async with stage() as on:
+        await on.open()
+        with on.front_end.catalog.servable_handle(ModelSpec("m")):
+            on.say("retire", servable=M1, call=7)
+            await on.heard()
+            await on.heard()
+            assert "answer" not in on.types()
+        await until(lambda: {"type": "answer", "call": 7} in on.told)
+
+
+@on_loop
+async def test_asked_twice_to_retire() -> None:
+    async with stage() as on:
+        _, worker = await on.open()
+        request = on.request(1)
+        await until(lambda: worker.consumer.waiting)
+        on.say("retire", servable=M1, call=7)
+        on.say("retire", servable=M1, call=8)
+        await on.heard()
+        assert "answer" not in on.types()
+        on.answer(worker)
+        assert await request == [2.0]
+        await until(lambda: on.types().count("answer") == 2)
+        assert [message["call"] for message in on.told if message["type"] == "answer"] == [7, 8]
 
 
 @on_loop
@@ -217,51 +158,79 @@ async def test_retiring_what_nobody_uses() -> None:
 
 @on_loop
 async def test_retired_while_a_request_waits_for_its_lane() -> None:
+    """It holds the version: its lane is made all the same, and it is answered."""
     async with stage() as on:
-        request = on.request((await on.serve()).endpoint("serving_default"), 1)
+        await on.serve()
+        requests = [on.request(value) for value in (1, 2)]
         await until(lambda: "want_lane" in on.types())
         on.say("retire", servable=M1, call=1)
-        assert await refusal(request) == (Code.NOT_FOUND, GONE)
+        await on.heard()
+        assert not any(request.done() for request in requests) and "answer" not in on.types()
+        requests[0].cancel()
+        worker = on.lane()
+        await until(lambda: worker.consumer.waiting)
+        on.answer(worker)
+        assert await requests[1] == [4.0]
+        await until(lambda: on.told[-1] == {"type": "answer", "call": 1})
+
+
+@on_loop
+async def test_retired_and_its_lane_refused() -> None:
+    async with stage() as on:
+        await on.serve()
+        request = on.request(1)
+        await until(lambda: "want_lane" in on.types())
+        on.say("retire", servable=M1, call=1)
+        on.say("lane_refused", servable=M1, signature="serving_default", inputs=None, code=14, message="stopping")
+        assert await refusal(request) == (Code.UNAVAILABLE, "stopping")
         await until(lambda: on.told[-1] == {"type": "answer", "call": 1})
 
 
 @on_loop
 async def test_a_lane_and_its_retirement_in_one_breath() -> None:
-    """The request is answered or refused, by a lane that both sides still have: it never waits for nobody."""
     async with stage() as on:
-        request = on.request((await on.serve()).endpoint("serving_default"), 1)
+        await on.serve()
+        request = on.request(1)
         await until(lambda: "want_lane" in on.types())
         worker = on.lane()
         on.say("retire", servable=M1, call=1)  # both lie in the socket before the front end reads
-        await until(lambda: request.done() or worker.consumer.waiting or "answer" in on.types())
-        await asyncio.sleep(0)
-        if worker.consumer.waiting:
-            assert "answer" not in on.types(), "a request is in a lane that was let go"
-            worker.answer()
-            on.bell.ring()
-            assert await request == [2.0]
-        else:
-            assert await refusal(request) == (Code.NOT_FOUND, GONE)
+        await until(lambda: worker.consumer.waiting)
+        await on.heard()
+        assert "answer" not in on.types(), "a request is in a lane that was let go"
+        on.answer(worker)
+        assert await request == [2.0]
         await until(lambda: on.told[-1] == {"type": "answer", "call": 1})
+
+
+@on_loop
+async def test_a_version_that_comes_back() -> None:
+    async with stage() as on:
+        await on.open()
+        on.say("retire", servable=M1, call=1)
+        await on.heard()
+        _, worker = await on.open()
+        request = on.request(1)
+        await until(lambda: worker.consumer.waiting)
+        on.answer(worker)
+        assert await request == [2.0]
 
 
 @on_loop
 async def test_a_lane_that_cannot_be_made() -> None:
     async with stage() as on:
-        endpoint = (await on.serve()).endpoint("serving_default")
-        request = on.request(endpoint, 1)
+        await on.serve()
+        request = on.request(1)
         await until(lambda: "want_lane" in on.types())
         refused: Message = {"servable": M1, "signature": "serving_default", "code": 8, "message": "no memory"}
         on.say("lane_refused", (), inputs=[[1, "<f4", [2]]], **refused)  # another one: nobody waits for that
         on.say("lane_refused", (), inputs=None, **refused)
         assert await refusal(request) == (Code.RESOURCE_EXHAUSTED, "no memory")
         on.say("lane_refused", (), inputs=None, **{**refused, "servable": ["x", 1]})
-        again = on.request(endpoint, 3)
+        again = on.request(3)
         await until(lambda: on.types().count("want_lane") == 2)
         worker = on.lane()
         await until(lambda: worker.consumer.waiting)
-        worker.answer()
-        on.bell.ring()
+        on.answer(worker)
         assert await again == [6.0]
 
 
@@ -279,13 +248,120 @@ async def test_a_lane_that_comes_too_late_is_closed() -> None:
 @on_loop
 async def test_statuses() -> None:
     async with stage() as on:
-        on.say("status", model="m", versions=[[2, 50, 13, "broken"], [1, 30, 0, ""]])
-        on.say("open", call=4)
-        await on.front_end.opened.wait()
-        assert on.front_end.catalog.status("m", None) == [
-            VersionStatus(2, State.END, Code.INTERNAL, "broken"),
-            VersionStatus(1, State.AVAILABLE, Code.OK, ""),
-        ]
+        on.say("status", model="m", version=1, state=30, code=0, message="")
+        on.say("status", model="m", version=2, state=20, code=0, message="")
+        on.say("status", model="m", version=2, state=50, code=13, message="broken")
+        await on.heard()
+        catalog = on.front_end.catalog
+        available = VersionStatus(1, State.AVAILABLE, Code.OK, "")
+        assert catalog.status("m", None) == [VersionStatus(2, State.END, Code.INTERNAL, "broken"), available]
+        on.say("forget", model="m", versions=[2, 7])
+        on.say("forget", model="x", versions=[1])
+        await on.heard()
+        assert catalog.status("m", None) == [available]
+
+
+@on_loop
+async def test_routing_replaces_what_was() -> None:
+    async with stage() as on:
+        for number in (1, 2):
+            await on.serve(number)
+
+        def labelled(label: str) -> int:
+            with on.front_end.catalog.servable_handle(ModelSpec("m", label=label)) as version:
+                return version.id.version
+
+        on.say("routing", model="m", labels={"old": [[1, 1.0]], "new": [[2, 1.0]]}, shadows=[])
+        await on.heard()
+        assert (labelled("old"), labelled("new")) == (1, 2)
+        on.say("routing", model="m", labels={"old": [[2, 1.0]]}, shadows=[])
+        await on.heard()
+        assert labelled("old") == 2
+        with pytest.raises(ServingError):
+            labelled("new")
+
+
+@on_loop
+async def test_lanes_of_a_worker_to_avoid() -> None:
+    async with stage() as on:
+        for number in (1, 2):
+            version = await on.serve(number)
+            on.lane(number, worker="cpu:0")
+            on.lane(number, worker="cpu:1")
+            endpoint = version.endpoint("serving_default")
+            while len(endpoint.base) < 2:
+                await on.heard()
+
+        async def avoided() -> dict[int, list[str]]:
+            await on.heard()
+            return {
+                version.id.version: [
+                    lane.worker for endpoint in version.endpoints for lane in endpoint.lanes if lane.avoided
+                ]
+                for version in on.front_end.catalog.loaded(None)
+            }
+
+        on.say("worker", worker="cpu:1", servable=["m", 2], usable=False)
+        assert await avoided() == {1: [], 2: ["cpu:1"]}
+        on.say("worker", worker="cpu:1", servable=None, usable=False)
+        assert await avoided() == {1: ["cpu:1"], 2: ["cpu:1"]}
+        await on.serve(3)
+        on.lane(3, worker="cpu:1")
+        assert await avoided() == {1: ["cpu:1"], 2: ["cpu:1"], 3: ["cpu:1"]}
+        on.say("worker", worker="cpu:1", servable=None, usable=True)
+        assert await avoided() == {1: [], 2: ["cpu:1"], 3: []}
+        on.say("worker", worker="cpu:1", servable=["m", 2], usable=True)
+        on.say("worker", worker="cpu:0", servable=["m", 9], usable=False)  # not loaded yet
+        assert await avoided() == {1: [], 2: [], 3: []}
+        await on.serve(9)
+        on.lane(9, worker="cpu:0")
+        assert (await avoided())[9] == ["cpu:0"]
+
+
+@on_loop
+async def test_shadows() -> None:
+    async with stage() as on:
+        (_, worker), (_, shadow) = [await on.open(number) for number in (1, 2)]
+        on.say("routing", model="m", labels={}, shadows=[[2, 1.0]])
+        await on.heard()
+        request = on.request(1, 2, number=1)
+        await until(lambda: worker.consumer.waiting and shadow.consumer.waiting)
+        on.say("retire", servable=["m", 2], call=5)
+        on.answer(worker)
+        assert await request == [2.0, 4.0]
+        await on.heard()
+        assert "answer" not in on.types(), "the copy is under way"
+        on.answer(shadow)
+        await until(lambda: {"type": "answer", "call": 5} in on.told)
+        counts = {"compared": 1, "differed": 0, "failed": 0, "dropped": 0}
+        await until(lambda: on.told[-1] == {"type": "shadow_counts", "model": "m", "version": 2, **counts})
+        on.say("routing", model="m", labels={}, shadows=[])
+        await on.heard()
+        assert not on.front_end._shadows.rates
+        assert on.front_end.idle
+
+
+@on_loop
+async def test_metrics() -> None:
+    async with stage() as on:
+        asked = [asyncio.create_task(on.front_end.metrics()) for _ in range(2)]
+        await until(lambda: on.types().count("metrics") == 2)
+        calls = [message["call"] for message in on.told if message["type"] == "metrics"]
+        on.say("metrics", call=calls[1], text="two 2\n")
+        on.say("metrics", call=calls[0], text="one 1\n")
+        on.say("metrics", call=99, text="nobody asked")
+        assert [await answer for answer in asked] == ["one 1\n", "two 2\n"]
+
+
+@on_loop
+async def test_metrics_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.front_end._METRICS_SECONDS", 0.01)
+    async with stage() as on:
+        asked = asyncio.create_task(on.front_end.metrics())
+        assert (await refusal(asked))[0] is Code.UNAVAILABLE
+        (call,) = [message["call"] for message in on.told if message["type"] == "metrics"]
+        on.say("metrics", call=call, text="too late")
+        await on.heard()
 
 
 @on_loop

@@ -239,13 +239,11 @@ async def _play(script: list[tuple[str, int]]) -> None:
 
 
 @on_loop
-async def test_a_lane_is_deserted_when_all_have_given_up() -> None:
-    """Else a version whose worker never answers could not go."""
+async def test_those_who_only_look_on_are_told_of_a_request_given_up() -> None:
     lane, _ = lane_pair()
-    assert lane.deserted
-    first, second = submit(lane), submit(lane)
-    first.done()
-    assert not lane.deserted
-    second.done()
-    assert lane.deserted
-    assert not lane.idle
+    told: list[bool] = []
+    pending = submit(lane)
+    pending.future.add_done_callback(lambda future: told.append(future.cancelled()))
+    pending.done()
+    await asyncio.sleep(0)
+    assert told == [True]

@@ -221,6 +221,16 @@ def test_what_is_ours() -> None:
         assert parse_target("POST", path) is None
 
 
+def test_metrics() -> None:
+    """The one path of ours outside the API, as it stands and in no other way."""
+    target = get("/metrics")
+    assert target is not None and target.what == "metrics"
+    for path in ("/metrics/", "/Metrics", "/metrics?x=1", "/metrics#", "//metrics"):
+        assert get(path) is None
+    for method in ("POST", "HEAD", "PUT"):
+        assert parse_target(method, "/metrics") is None
+
+
 @settings(deadline=None)
 @given(st.sampled_from(["GET", "POST", "PUT"]), st.text(max_size=40))
 def test_any_path_has_an_answer(method: str, rest: str) -> None:
