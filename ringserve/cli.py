@@ -1,4 +1,4 @@
-"""Command line: `ringserve serve | predict | status`, and `tensorflow_model_server` in upstream's manner."""
+"""Command line: `ringserve serve | predict | status | models`, and `tensorflow_model_server` in upstream's manner."""
 
 # Serving starts from here, so what this module imports delays every start: what one command alone needs is
 # imported by that command.
@@ -20,6 +20,7 @@ usage: ringserve COMMAND ...
   serve     serve models; takes TensorFlow Serving's flags
   predict   send one request to a running server
   status    show the versions of a model on a running server
+  models    look at all models of a server on this machine, load, unload and label them
 
   --help    this text; after a command, that command's
   --version print versions and exit"""
@@ -34,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if command == "serve":
         return _serve("ringserve serve", words[1:], SERVE_DEFAULTS)
+    if command == "models":
+        from ringserve import models_commands  # noqa: PLC0415 (as below)
+
+        return models_commands.run(words[1:])
     if command not in ("predict", "status"):
         return _misused("ringserve", _unknown_command(command))
     from ringserve import client_commands  # noqa: PLC0415 (argparse and http.client: serving needs neither)
@@ -82,4 +87,4 @@ def _misused(command: str, text: str) -> int:
 def _unknown_command(word: str) -> str:
     if word.partition("=")[0].removeprefix("--") in FLAGS:
         return f"{word} belongs after a command: ringserve serve {word}"
-    return f"unknown command {word} (serve, predict or status)" if word else "a command is missing"
+    return f"unknown command {word} (serve, predict, status or models)" if word else "a command is missing"

@@ -107,6 +107,8 @@ def test_a_supervisor_that_cannot_start(supervisor: Supervisor, capsys: Capture)
         (["predict", "m"], "ringserve predict: the following arguments are required: --input"),
         (["predict", "m", "--input", "[1"], "ringserve predict: --input is not JSON: [1"),
         (["status", "--bogus"], "ringserve status: unrecognized arguments: --bogus"),
+        (["models", "load", "m", "--bogus"], "ringserve models: unrecognized arguments: --bogus"),
+        (["models", "set-label", "m", "l"], "ringserve models set-label: no version is given"),
     ],
 )
 def test_misuse_is_two_lines_and_status_2(argv: list[str], text: str, capsys: Capture) -> None:
@@ -119,7 +121,7 @@ def test_misuse_is_two_lines_and_status_2(argv: list[str], text: str, capsys: Ca
 
 
 def test_help(capsys: Capture) -> None:
-    for argv in (["--help"], ["-h"], ["serve", "--help"], ["predict", "--help"], ["status", "-h"]):
+    for argv in (["--help"], ["-h"], ["serve", "--help"], ["predict", "--help"], ["status", "-h"], ["models", "-h"]):
         assert main(argv) == 0
         out, err = capsys.readouterr()
         assert out.startswith("usage: ringserve")
@@ -275,6 +277,18 @@ def test_nobody_answers(capsys: Capture) -> None:
 def test_malformed_urls(url: str, capsys: Capture) -> None:
     assert main(["status", "--url", url]) == 1
     assert capsys.readouterr().err.startswith(f"not a server's URL: {url} (")
+
+
+def test_models_asks_the_admin_socket(capsys: Capture, tmp_path: Path) -> None:
+    path = f"{tmp_path}/none.sock"
+    assert main(["models", "list", "--socket", path]) == 1
+    assert capsys.readouterr() == ("", f"there is no admin socket {path}: is the server running?\n")
+
+
+def test_help_names_every_command(capsys: Capture) -> None:
+    main(["--help"])
+    commands = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    assert {"serve", "predict", "status", "models"} <= commands
 
 
 def test_status_table(server: Server, capsys: Capture) -> None:

@@ -1,0 +1,105 @@
+"""The admin socket's file: made for its owner alone, never taken from a server that lives, removed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from ringserve.admin_socket import answers, check_path
+from ringserve.errors import Code, ServingError
+
+_OWNER_ONLY: Final = 0o600
+_WAITING: Final = 16  # connections that are not accepted yet
+_LOCK_SECONDS: Final = 2.0
+_LOCK_POLL_SECONDS: Final = 0.02
+
+
+class AdminListener:
+    """A listening UNIX socket and the file it is known by."""
+
+    def __init__(self, path: str, sock: socket.socket) -> None:
+        self.path = path
+        self.sock = sock
+        self._identity = _identity(path)
+
+    def remove(self) -> None:
+        """Remove the file, unless it is another server's by now."""
+        with suppress(OSError):
+            if _identity(self.path) == self._identity:
+                os.unlink(self.path)
+
+
+async def listen(path: str) -> AdminListener:
+    """Listen there, in the place of a server that has ended without removing its file.
+
+    Raises ServingError: INVALID_ARGUMENT for a path that can't be, ALREADY_EXISTS when somebody answers there or it is no
+    socket, FAILED_PRECONDITION when the file can't be made.
+    """
+    check_path(path)
+    try:
+        async with _locked(Path(path).parent):
+            _clear(path)
+            return AdminListener(path, _bound(path))
+    except OSError as error:
+        text = f"can't make the admin socket {path}: {error.strerror or error}"
+        raise ServingError(Code.FAILED_PRECONDITION, text) from error
+
+
+@asynccontextmanager
+async def _locked(folder: Path) -> AsyncIterator[None]:
+    """Alone in the folder: between another server's bind and its listen, its socket looks like a dead one."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        async with asyncio.timeout(_LOCK_SECONDS):
+            while not _try_lock(descriptor):
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
+        yield
+    except TimeoutError:
+        raise ServingError(Code.FAILED_PRECONDITION, f"somebody keeps the folder {folder} locked") from None
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _clear(path: str) -> None:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ServingError(Code.ALREADY_EXISTS, f"{path} is there and is not a socket")
+    if answers(path):
+        raise ServingError(Code.ALREADY_EXISTS, f"another server has its admin socket at {path}")
+    os.unlink(path)
+
+
+def _bound(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(path)
+        os.chmod(path, _OWNER_ONLY)  # before it listens, so nobody else gets in between
+        sock.listen(_WAITING)
+    except BaseException:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+def _identity(path: str) -> tuple[int, int]:
+    facts = os.lstat(path)
+    return facts.st_dev, facts.st_ino
