@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from manager.loader_harness import HarnessState
 from ringserve.servable import ServableId
@@ -44,5 +44,29 @@ class AvailabilityPreservingPolicy:
         wanted_ready = any(v.aspired for v in ready)
         if unwanted and (wanted_ready or len(unwanted) > 1 or not any(v.aspired for v in versions)):
             return Step(Verb.UNLOAD, unwanted[0])
-        new = sorted(v.id for v in versions if v.aspired and v.state is HarnessState.NEW)
-        return Step(Verb.LOAD, new[-1]) if new else None
+        return _load_highest(versions)
+
+
+class ResourcePreservingPolicy:
+    """Unload what goes before anything new is loaded: less memory is needed, and requests find nothing in between."""
+
+    def next_step(self, versions: Sequence[Snapshot]) -> Step | None:
+        unwanted = [v for v in versions if not v.aspired]
+        for version in unwanted:
+            if version.state is HarnessState.READY:
+                return Step(Verb.UNLOAD, version.id)
+        if any(v.state not in (HarnessState.DISABLED, HarnessState.ERROR) for v in unwanted):
+            return None
+        return _load_highest(versions)
+
+
+def _load_highest(versions: Sequence[Snapshot]) -> Step | None:
+    new = [v.id for v in versions if v.aspired and v.state is HarnessState.NEW]
+    return Step(Verb.LOAD, max(new)) if new else None
+
+
+#: By the values of --aspired_version_policy.
+POLICIES: Final[Mapping[str, AspiredVersionPolicy]] = {
+    "availability_preserving": AvailabilityPreservingPolicy(),
+    "resource_preserving": ResourcePreservingPolicy(),
+}

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
+import psutil
+
 from ringserve.channel import AsyncChannel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
@@ -127,6 +129,21 @@ class ChildProcess:
             self._booted.set_exception(ServingError(Code(message["code"]), message["message"]))
         else:
             self.handle(message)
+
+    @property
+    def state(self) -> str:
+        """ "ready", "starting", or "waiting to restart" after an early end."""
+        if self._process is None or self.has_ended:
+            return "waiting to restart" if self.restarts else "starting"
+        return "ready" if self._booted.done() else "starting"
+
+    @property
+    def resident_bytes(self) -> int | None:
+        """Memory that the process has now; None while there is none."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss) if self.pid and not self.has_ended else None
+        except psutil.Error:
+            return None
 
     @property
     def has_ended(self) -> bool:

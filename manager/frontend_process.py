@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable
 
 from manager.child_process import ChildProcess
@@ -21,16 +22,22 @@ class FrontEndProcess(ChildProcess):
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
         self.listener = listener
         self.open = False  # may it accept connections?
+        #: By model and version: the present process's counts added to those of the ones before it.
+        self.shadow_counts: dict[tuple[str, int], Counter[str]] = {}
+        self._former_counts: dict[tuple[str, int], Counter[str]] = {}
         self._want_lane: Callable[[FrontEndProcess, Message], None]
+        self._metrics: Callable[[], str]
 
     async def serve(
         self,
         options: ServerOptions,
         introduce: Callable[[FrontEndProcess], None],
         want_lane: Callable[[FrontEndProcess, Message], None],
+        metrics: Callable[[], str],
     ) -> None:
-        """Keep the front end running; `introduce` tells a new process all that is served."""
+        """Keep the front end running; `introduce` tells a new process all that is served, `metrics` is what it may show."""
         self._want_lane = want_lane
+        self._metrics = metrics
 
         async def boot() -> None:
             await self.booted()
@@ -44,6 +51,15 @@ class FrontEndProcess(ChildProcess):
     def handle(self, message: Message) -> None:
         if message["type"] == "want_lane":
             self._want_lane(self, message)
+        elif message["type"] == "shadow_counts":
+            key = (message["model"], message["version"])
+            now = {name: message[name] for name in ("compared", "differed", "failed", "dropped")}
+            self.shadow_counts[key] = self._former_counts.get(key, Counter()) + Counter(now)
+        elif message["type"] == "metrics":
+            self.send({"type": "metrics", "call": message["call"], "text": self._metrics()})
+
+    def gone(self) -> None:
+        self._former_counts = dict(self.shadow_counts)
 
     async def accept(self) -> None:
         """Let it accept connections from now on. Raises ServingError when it can't."""

@@ -103,7 +103,8 @@ class Lanes:
 
     async def _attach(self, record: LaneRecord) -> None:
         message = {"type": "lane", "lane": record.number, "columns": record.columns, "ring_bytes": self._ring_bytes}
-        await record.worker.call({**message, **record.route.to_wire()}, [record.segment, record.frontend.doorbell.fd])
+        message |= {"frontend": record.frontend.title, **record.route.to_wire()}
+        await record.worker.call(message, [record.segment, record.frontend.doorbell.fd])
 
     async def restore(self, worker: WorkerProcess, servable: ServableId) -> None:
         """Hand a new worker process the lanes of the one before it to this version."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,43 +22,62 @@ from ringserve.signature import DEFAULT_SIGNATURE
 _logger = logging.getLogger(__name__)
 
 
+class Phase(enum.Enum):
+    """Of a loaded version: its lanes are being made, requests find it, or they no longer do."""
+
+    COMING = enum.auto()
+    ROUTED = enum.auto()
+    GOING = enum.auto()
+
+
 @dataclass(slots=True)
 class Served:
     """A loaded version. `default`: it has a default signature, whose lanes are made at once."""
 
     message: Message
     default: bool
+    workers: Sequence[WorkerProcess]
+    warm_up: Message
+    phase: Phase = Phase.COMING
 
 
 class Serving:
     """Joins front ends and workers. All on the supervisor's event loop."""
 
     def __init__(
-        self,
-        workers: Sequence[WorkerProcess],
-        frontends: Sequence[FrontEndProcess],
-        lanes: Lanes,
-        bus: EventBus,
-        monitor: ServableStateMonitor,
+        self, frontends: Sequence[FrontEndProcess], lanes: Lanes, bus: EventBus, monitor: ServableStateMonitor
     ) -> None:
-        self.workers = workers
         self.frontends = frontends
         self._lanes = lanes
         self._monitor = monitor
         self._served: dict[ServableId, Served] = {}
+        self._routing: dict[str, Message] = {}
+        self._unusable: set[tuple[str, ServableId | None]] = set()  # workers, or versions on them, to be avoided
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening: set[tuple[int, Route]] = set()  # lanes that are being made, by the front end's process
-        bus.subscribe(self._tell_status)
+        bus.subscribe(lambda event: self._tell(self._status(event)))
+        monitor.on_forget(lambda name, gone: self._tell({"type": "forget", "model": name, "versions": gone}))
 
-    async def load(self, servable: ServableId, path: str) -> None:
-        """Load a version on every worker and make it known to every front end. Raises the first worker's error."""
-        answers = await asyncio.gather(*(worker.load(servable, path) for worker in self.workers), return_exceptions=True)
+    async def load(self, servable: ServableId, request: Message, workers: Sequence[WorkerProcess]) -> Message:
+        """Load a version on these workers and make it known to every front end; the first worker's answer.
+
+        `request`: the message that has a worker load it. Raises the first error of a worker.
+        """
+        answers = await asyncio.gather(*(worker.load(servable, request) for worker in workers), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
-                await asyncio.gather(*(worker.unload(servable) for worker in self.workers), return_exceptions=True)
+                await asyncio.gather(*(worker.unload(servable) for worker in workers), return_exceptions=True)
                 raise answer
         answer = answers[0]
         assert isinstance(answer, dict)
+        try:
+            await self._introduce_version(servable, answer, workers)
+        except BaseException:
+            await self.unload(servable)
+            raise
+        return answer
+
+    async def _introduce_version(self, servable: ServableId, answer: Message, workers: Sequence[WorkerProcess]) -> None:
         message = {
             "type": "servable",
             "servable": servable,
@@ -65,37 +85,71 @@ class Serving:
             "metadata": answer["metadata"],
         }
         default = any(signature[0] == DEFAULT_SIGNATURE for signature in answer["signatures"])
-        self._served[servable] = Served(message, default)
-        for frontend in self.frontends:
-            frontend.send({**message, "routed": False})
+        served = self._served[servable] = Served(message, default, workers, answer["warm_up"])
+        self._tell({**message, "routed": False})
         if default:
             await asyncio.gather(*(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)) for frontend in self.frontends))
-        for frontend in self.frontends:  # only now: no request of a switch has to wait for a lane
-            frontend.send({"type": "route", "servable": servable})
+        served.phase = Phase.ROUTED
+        self._tell({"type": "route", "servable": servable})  # only now: no request of a switch has to wait for a lane
 
     async def quiesce(self, servable: ServableId) -> None:
-        """Front ends send the version nothing more; returns when what they had sent is answered."""
-        self._served.pop(servable, None)
+        """Front ends send the version nothing more; returns when what they had sent is answered.
+
+        Requests that found the version before still get the lanes that they need.
+        """
+        served = self._served.get(servable)
+        if served is not None:
+            served.phase = Phase.GOING
         message = {"type": "retire", "servable": servable}
         # A front end that dies meanwhile has no requests left: its error says just that.
         await asyncio.gather(*(frontend.call(message) for frontend in self.frontends), return_exceptions=True)
 
     async def unload(self, servable: ServableId) -> None:
+        served = self._served.pop(servable, None)
         self._lanes.drop_servable(servable)
-        await asyncio.gather(*(worker.unload(servable) for worker in self.workers), return_exceptions=True)
+        if served is not None:
+            await asyncio.gather(*(worker.unload(servable) for worker in served.workers), return_exceptions=True)
+        self._unusable = {key for key in self._unusable if key[1] != servable}
+
+    def route(self, model: str, labels: Mapping[str, Any], shadows: Sequence[Any]) -> None:
+        """Replace the labels of a model, and which of its versions are shadowed."""
+        message = {"type": "routing", "model": model, "labels": dict(labels), "shadows": list(shadows)}
+        if message != self._routing.get(model, {**message, "labels": {}, "shadows": []}):
+            self._routing[model] = message
+            self._tell(message)
+
+    def served(self, servable: ServableId) -> Served | None:
+        """A loaded version."""
+        return self._served.get(servable)
+
+    @property
+    def labels(self) -> Mapping[str, Mapping[str, Any]]:
+        """The labels in force, by model."""
+        return {model: message["labels"] for model, message in self._routing.items()}
+
+    def set_usable(self, worker: WorkerProcess, servable: ServableId | None, usable: bool) -> None:
+        """Whether requests should go to a worker (to this version on it) while others can take them."""
+        (self._unusable.discard if usable else self._unusable.add)((worker.device, servable))
+        self._tell({"type": "worker", "worker": worker.device, "servable": servable, "usable": usable})
 
     def introduce(self, frontend: FrontEndProcess) -> None:
         """Tell a new front-end process everything; lanes of the process before it are gone with it."""
         self._lanes.drop_frontend(frontend)
         for name in self._monitor.names:
-            frontend.send(self._status(name))
+            for event in self._monitor.versions(name):
+                frontend.send(self._status(event))
+        for message in self._routing.values():
+            frontend.send(message)
+        for device, version in self._unusable:
+            frontend.send({"type": "worker", "worker": device, "servable": version, "usable": False})
         for servable, served in self._served.items():
-            frontend.send({**served.message, "routed": True})
-            if served.default:
-                self._spawn(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)))
+            if served.phase is not Phase.GOING:
+                frontend.send({**served.message, "routed": served.phase is Phase.ROUTED})
+                if served.default:
+                    self._spawn(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)))
 
     def want_lane(self, frontend: FrontEndProcess, message: Message) -> None:
-        """A front end asks for lanes to every worker, for requests of one kind."""
+        """A front end asks for lanes to every worker that holds the version, for requests of one kind."""
         route = Route.from_wire(message)
         if route.servable in self._served:
             self._spawn(self._open(frontend, route))
@@ -107,7 +161,8 @@ class Serving:
             return
         self._opening.add(key)
         try:
-            await asyncio.gather(*(self._lanes.make(frontend, worker, route) for worker in self.workers))
+            workers = self._served[route.servable].workers
+            await asyncio.gather(*(self._lanes.make(frontend, worker, route) for worker in workers))
         except ServingError as error:
             _logger.warning("no lane for %s signature %s: %s", route.servable, route.signature, error)
             refusal = {"type": "lane_refused", "code": int(error.code), "message": error.message, **route.to_wire()}
@@ -124,37 +179,17 @@ class Serving:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _tell_status(self, event: ServableState) -> None:
-        message = self._status(event.id.name)
+    def _tell(self, message: Message) -> None:
         for frontend in self.frontends:
             frontend.send(message)
 
-    def _status(self, name: str) -> Message:
-        versions = [
-            [
-                event.id.version,
-                int(event.state),
-                int(event.error.code) if event.error else 0,
-                event.error.message if event.error else "",
-            ]
-            for event in self._monitor.versions(name)
-        ]
-        return {"type": "status", "model": name, "versions": versions}
-
-
-class WorkerLoader:
-    """Loads one version through the workers. Implements `ringserve.loader.Loader`."""
-
-    def __init__(self, serving: Serving, servable: ServableId, path: str) -> None:
-        self._serving = serving
-        self._servable = servable
-        self._path = path
-
-    async def load(self) -> None:
-        await self._serving.load(self._servable, self._path)
-
-    async def quiesce(self) -> None:
-        await self._serving.quiesce(self._servable)
-
-    async def unload(self) -> None:
-        await self._serving.unload(self._servable)
+    @staticmethod
+    def _status(event: ServableState) -> Message:
+        return {
+            "type": "status",
+            "model": event.id.name,
+            "version": event.id.version,
+            "state": int(event.state),
+            "code": int(event.error.code) if event.error else 0,
+            "message": event.error.message if event.error else "",
+        }

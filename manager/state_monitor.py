@@ -3,34 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from manager.event_bus import EventBus, ServableState
+from manager.loader_harness import CANCELLED
 from ringserve.errors import ServingError
-from ringserve.servable import State
+from ringserve.servable import ServableId, State
+
+#: Ended versions of a servable that are remembered. Upstream remembers all: a version an hour, and it grows for ever.
+MOST_ENDED: Final = 256
+
+_UNSETTLED: Final = frozenset((State.START, State.LOADING))
 
 
 class ServableStateMonitor:
-    """Ended versions stay visible for the life of the process, as upstream's do."""
+    """Ended versions stay visible, as upstream's do, the latest ended of them."""
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, most_ended: int = MOST_ENDED) -> None:
+        self._most_ended = most_ended
         self._streams: dict[str, dict[int, ServableState]] = {}
+        self._marks: dict[ServableId, int] = {}  # when, as `now` counts, each version came to its state
         self._changed = asyncio.Event()
-        self._troubles: dict[str, ServingError] = {}
+        self._troubles: dict[str, tuple[int, ServingError]] = {}
+        self._on_forget: list[Callable[[str, list[int]], None]] = []
+        self._now = 0
         bus.subscribe(self._note)
 
+    @property
+    def now(self) -> int:
+        """A mark for `since`. Not the time of day, which may be set back."""
+        return self._now
+
+    def on_forget(self, callback: Callable[[str, list[int]], None]) -> None:
+        """Have the callback told of the versions of a servable that are no longer remembered."""
+        self._on_forget.append(callback)
+
     def _note(self, event: ServableState) -> None:
-        self._streams.setdefault(event.id.name, {})[event.id.version] = event
-        self._troubles.pop(event.id.name, None)
+        stream = self._streams.setdefault(event.id.name, {})
+        stream[event.id.version] = event
+        self._now += 1
+        self._marks[event.id] = self._now
+        self._changed.set()
+        if event.state is State.END and len(stream) > self._most_ended:
+            self._forget(event.id.name, stream)
+
+    def _forget(self, name: str, stream: dict[int, ServableState]) -> None:
+        ended = sorted((self._marks[event.id], v) for v, event in stream.items() if event.state is State.END)
+        gone = [version for _, version in ended[: max(len(ended) - self._most_ended, 0)]]
+        for version in gone:
+            del stream[version], self._marks[ServableId(name, version)]
+        if gone:
+            for callback in self._on_forget:
+                callback(name, gone)
+
+    def note_trouble(self, name: str, error: ServingError | None) -> None:
+        """The source finds no version of this servable, for this reason; None: it does."""
+        if error is None:
+            self._troubles.pop(name, None)
+        else:
+            self._now += 1
+            self._troubles[name] = (self._now, error)
         self._changed.set()
 
-    def note_trouble(self, name: str, error: ServingError) -> None:
-        """The source finds no version of this servable, for this reason."""
-        self._troubles[name] = error
-        self._changed.set()
+    def state(self, servable: ServableId) -> ServableState | None:
+        return self._streams.get(servable.name, {}).get(servable.version)
+
+    def is_available(self, servable: ServableId) -> bool:
+        event = self.state(servable)
+        return event is not None and event.state is State.AVAILABLE
 
     def versions(self, name: str) -> list[ServableState]:
-        """Every version ever seen, highest first."""
+        """Every version that is remembered, highest first."""
         return [state for _, state in sorted(self._streams.get(name, {}).items(), reverse=True)]
 
     @property
@@ -40,18 +84,42 @@ class ServableStateMonitor:
     def available(self, name: str) -> bool:
         return any(event.state is State.AVAILABLE for event in self.versions(name))
 
-    def trouble(self, name: str) -> str | None:
-        """Why a settled servable has no version to serve, in one line; None when it has one or is not settled."""
+    def error(self, name: str, since: int = 0) -> ServingError | None:
+        """What keeps a servable that has no version available from having one, as far as it is known.
+
+        `since`: what had happened when `now` was this does not count.
+        """
         if self.available(name):
             return None
-        failed = [event for event in self.versions(name) if event.state is State.END and event.error]
-        if failed and all(event.state is State.END for event in self.versions(name)):
-            return f"{failed[0].id} due to error: {failed[0].error}"
-        return str(self._troubles[name]) if name in self._troubles else None
+        for event in self._since(name, since):
+            if event.error is not None and _has_failed(event):
+                return ServingError(event.error.code, f"{event.id} due to error: {event.error}")
+        when, error = self._troubles.get(name, (0, None))
+        return error if when > since else None
 
-    async def settled(self, names: Iterable[str]) -> None:
-        """Return when each of these servables has a version available, or none that still might come to be."""
-        names = list(names)
-        while not all(self.available(name) or self.trouble(name) for name in names):
+    def _since(self, name: str, since: int) -> list[ServableState]:
+        return [event for event in self.versions(name) if self._marks[event.id] > since]
+
+    def source_error(self, name: str) -> ServingError | None:
+        """Why the source finds no version of the servable."""
+        return self._troubles[name][1] if name in self._troubles else None
+
+    def is_settled(self, name: str, since: int = 0) -> bool:
+        """Is none of its versions on the way to be available, and is it known whether it has any?"""
+        events = self._since(name, since)
+        if any(event.state in _UNSETTLED for event in events):
+            return False
+        known = any(event.state is State.AVAILABLE or _has_failed(event) for event in events)
+        return known or self.error(name, since) is not None
+
+    async def settled(self, names: Iterable[str], since: int = 0) -> None:
+        """Return when all of these servables are."""
+        waiting = set(names)
+        while waiting := {name for name in waiting if not self.is_settled(name, since)}:
             self._changed.clear()
             await self._changed.wait()
+
+
+def _has_failed(event: ServableState) -> bool:
+    """Not so one that ended because nobody wants it any more: another may be on the way in its place."""
+    return event.state is State.END and event.error is not None and event.error is not CANCELLED

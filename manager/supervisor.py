@@ -9,35 +9,47 @@ import resource
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import setproctitle
 import uvloop
 
-from manager.aspired_version_policy import AvailabilityPreservingPolicy
+from manager import metrics
+from manager.admin import AdminServer, open_admin
+from manager.administration import Administration
+from manager.aspired_version_policy import POLICIES
 from manager.aspired_versions_manager import AspiredVersionsManager
+from manager.daemon_threads import DaemonThreads
+from manager.description import Description, LoadHistory
 from manager.event_bus import EventBus
-from manager.file_system_source import FileSystemStoragePathSource
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
 from manager.listener import bind
-from manager.model_config import ModelConfig, model_configs
-from manager.serving import Serving, WorkerLoader
+from manager.memory_budget import MemoryBudget
+from manager.model_cache import ModelCache, default_root
+from manager.model_config import ModelConfig
+from manager.retry import Retry
+from manager.server_core import ServerCore, first_models
+from manager.serving import Serving
 from manager.state_monitor import ServableStateMonitor
+from manager.worker_loader import WorkerLoader
 from manager.worker_process import WorkerProcess
 from ringserve import log
 from ringserve.devices import parse_devices
 from ringserve.errors import Code, ServingError
-from ringserve.loader import Loader
-from ringserve.options import ServerOptions
+from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.servable import ServableId, State
-from ringserve.source import SourceAdapter
 
 _logger = logging.getLogger("ringserve")
 
 _DRAIN_SECONDS: Final = 30.0  # for requests that have begun when the server is told to stop
 _MOST_FILES: Final = 1 << 16
 _STOP_SECONDS: Final = 5.0  # for a worker to end
+_FIRST_LOADS_A_CPU: Final = 4  # upstream's; there is no traffic yet that they could hurt
+_FEWEST_LOADS: Final = 4  # of several models at a time, so that one that hangs holds up no other
+_MANY: Final = 1 << 20
+_MOST_NAMED: Final = 20
 _RINGS_PER_LIMIT: Final = 4  # room in a lane: JSON numbers of two bytes may be tensor elements of eight
 
 
@@ -69,8 +81,8 @@ class Supervisor:
     def __init__(self, options: ServerOptions) -> None:
         """Raises ServingError for a configuration that can't be, and when the port is taken."""
         self._options = options
-        self._configs: list[ModelConfig] = model_configs(options)
         self._devices = parse_devices(options.devices)
+        self._models, self._file = first_models(options, self._devices)
         port = options.rest_api_port
         self._listeners = bind(port, options.rest_frontends) if port else []
         self._began = time.monotonic()
@@ -81,51 +93,93 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._handle_stop, number)
         self._build()
+        options, serving = self._options, self._serving
         children = [
-            *(worker.serve(self._options, self._lanes.restore) for worker in self._workers),
-            *(f.serve(self._options, self._serving.introduce, self._serving.want_lane) for f in self._frontends),
+            *(worker.serve(options, self._lanes.restore, serving.set_usable) for worker in self._workers),
+            *(f.serve(options, serving.introduce, serving.want_lane, self._metrics) for f in self._frontends),
         ]
         keepers = [loop.create_task(child) for child in children]
-        self._source.set_aspired_versions_callback(self._adapter)
+        self._core.start(self._models)
+        self._admin: AdminServer | None = None
         try:
+            administration = Administration(self._core, self._description)
+            self._admin = await open_admin(options.admin_socket, options.rest_api_port, administration)
             await self._run(keepers)
         finally:
             await self._end(keepers)
 
     def _build(self) -> None:
+        options = self._options
         bus = EventBus()
+        self._threads = DaemonThreads("storage")
+        self._cache = ModelCache(Path(options.model_cache_dir) if options.model_cache_dir else default_root())
         self._monitor = ServableStateMonitor(bus)
         self._workers = [WorkerProcess(device) for device in self._devices]
         self._frontends = [FrontEndProcess("rest", index, sock) for index, sock in enumerate(self._listeners)]
-        self._lanes = Lanes(_RINGS_PER_LIMIT * self._options.max_request_bytes)
-        self._serving = Serving(self._workers, self._frontends, self._lanes, bus, self._monitor)
-        self._manager = AspiredVersionsManager(AvailabilityPreservingPolicy(), bus)
-        self._adapter: SourceAdapter[Loader] = SourceAdapter(self._make_loader, self._manager.set_aspired_versions)
-        self._source = FileSystemStoragePathSource(
-            self._configs, self._options.file_system_poll_wait_seconds, self._monitor.note_trouble
+        self._lanes = Lanes(_RINGS_PER_LIMIT * options.max_request_bytes)
+        self._serving = Serving(self._frontends, self._lanes, bus, self._monitor)
+        budget = MemoryBudget(options.total_model_memory_limit_bytes)
+        self._manager = AspiredVersionsManager(
+            POLICIES[options.aspired_version_policy],
+            bus,
+            budget,
+            Retry.from_options(options),
+            loads=_FIRST_LOADS_A_CPU * schedulable_cpus(),
+            unloads=options.num_unload_threads or _MANY,
         )
+        self._core = ServerCore(
+            options,
+            self._devices,
+            self._file,
+            self._make_loader,
+            self._manager,
+            self._monitor,
+            self._serving,
+            self._threads,
+        )
+        history = LoadHistory(bus)
+        self._description = Description(self._core, self._monitor, self._serving, budget, history, self._workers)
 
-    def _make_loader(self, servable: ServableId, path: str) -> Loader:
-        return WorkerLoader(self._serving, servable, path)
+    def _metrics(self) -> str:
+        return metrics.render(self._description.describe())
+
+    def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> WorkerLoader:
+        workers = [worker for worker in self._workers if not model.devices or worker.device in model.devices]
+        return WorkerLoader(self._serving, self._cache, self._threads, servable, path, model, workers)
 
     async def _run(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Until told to stop. Raises ServingError when no model comes up, or a process can't be started."""
-        names = [config.name for config in self._configs]
         stopped = asyncio.ensure_future(self._stop.wait())
-        settled = asyncio.ensure_future(self._monitor.settled(names))
+        settled = asyncio.ensure_future(self._settle())
+        follower: asyncio.Task[None] | None = None
         try:
             await asyncio.wait([stopped, settled, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
             if self._stop.is_set():
                 return
-            self._check_served(names)
+            self._check_served()
+            self._manager.limit_loads(self._options.num_load_threads or max(schedulable_cpus(), _FEWEST_LOADS))
+            if self._file is not None and self._options.model_config_file_poll_wait_seconds > 0:
+                follow = self._core.follow_file(self._options.model_config_file_poll_wait_seconds)
+                follower = asyncio.get_running_loop().create_task(follow)
             await asyncio.gather(*(frontend.accept() for frontend in self._frontends))
-            self._announce(names)
+            self._announce()
             await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
         finally:
-            stopped.cancel()
-            settled.cancel()
+            for task in (stopped, settled, follower):
+                if task is not None:
+                    task.cancel()
+
+    async def _settle(self) -> None:
+        """Wait for the first models, as long as --startup_timeout lets it."""
+        try:
+            settled = self._monitor.settled(self._core.models)
+            await asyncio.wait_for(settled, self._options.startup_timeout or None)
+        except TimeoutError:
+            slow = [name for name in self._core.models if not self._monitor.is_settled(name)]
+            seconds = self._options.startup_timeout
+            _logger.warning("not waiting any longer than --startup_timeout=%d for: %s", seconds, " ".join(slow))
 
     @staticmethod
     def _check(keepers: Sequence[asyncio.Task[None]]) -> None:
@@ -133,23 +187,26 @@ class Supervisor:
             if keeper.done():
                 keeper.result()
 
-    def _check_served(self, names: Sequence[str]) -> None:
-        """Raises ServingError when no model is available; says which are not when some are."""
-        troubles = [text for name in names if (text := self._monitor.trouble(name))]
+    def _check_served(self) -> None:
+        """Raises ServingError when no model is available, or may become so; says which are not when some are."""
+        names = list(self._core.models)
+        troubles = {name: error for name in names if self._monitor.is_settled(name) and (error := self._monitor.error(name))}
         if troubles and len(troubles) == len(names):
-            failed = "".join(f"{{{text}}}, " for text in troubles)
+            failed = "".join(f"{{{error.message}}}, " for error in troubles.values())
             raise ServingError(Code.UNKNOWN, f"{len(troubles)} servable(s) did not become available: {{{failed}}}")
-        for text in troubles:
-            _logger.error("not served: %s", text)
+        for name, error in troubles.items():
+            _logger.error("model %s is not served: %s", name, error.message)
 
-    def _announce(self, names: Sequence[str]) -> None:
+    def _announce(self) -> None:
         """Say what is served where."""
         served = [
             f"{event.id.name}/{event.id.version}"
-            for name in names
+            for name in self._core.models
             for event in self._monitor.versions(name)
             if event.state is State.AVAILABLE
         ]
+        if len(served) > _MOST_NAMED:
+            served[_MOST_NAMED:] = [f"and {len(served) - _MOST_NAMED} more versions"]
         seconds = time.monotonic() - self._began
         devices = ", ".join(self._devices)
         _logger.info("loaded %s on %s in %.2f s", " ".join(served) or "no model", devices, seconds)
@@ -173,7 +230,9 @@ class Supervisor:
 
     async def _end(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Front ends first: they finish what they have begun, for which they need the workers."""
-        self._source.close()
+        if self._admin is not None:
+            await self._admin.close()
+        self._core.close()
         self._manager.close()
         for listener in self._listeners:  # front ends close theirs: new connections are refused, and wait for nobody
             listener.close()
@@ -184,4 +243,5 @@ class Supervisor:
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
+        self._cache.close()
         _logger.info("ended (pid %d)", os.getpid())

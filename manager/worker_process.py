@@ -18,6 +18,8 @@ _logger = logging.getLogger(__name__)
 
 #: Hands a worker the lanes that there are for a version it has loaded.
 RestoreLanes = Callable[["WorkerProcess", ServableId], Awaitable[None]]
+#: Told whether requests should go to a worker, or to this version on it.
+SetUsable = Callable[["WorkerProcess", ServableId | None, bool], None]
 
 _REGAIN_SECONDS: Final = 1.0  # before another try to load a version again; doubles
 _LONGEST_REGAIN_SECONDS: Final = 60.0
@@ -30,39 +32,51 @@ class WorkerProcess(ChildProcess):
         super().__init__(f"worker {device}", ["workers", "--device", device])
         self.device = device
         self.ready = asyncio.Event()
-        self._holds: dict[ServableId, str] = {}
+        self._holds: dict[ServableId, Message] = {}  # with the requests to load them
         self._absent: set[ServableId] = set()  # of those, what the present process could not load
         self._tasks: set[asyncio.Task[None]] = set()
+        self.activity = 0  # loads and unloads begun and ended: a measurement over which it moved is no good
+        self._restore_lanes: RestoreLanes
+        self._set_usable: SetUsable
 
-    async def serve(self, options: ServerOptions, restore_lanes: RestoreLanes) -> None:
+    async def serve(self, options: ServerOptions, restore_lanes: RestoreLanes, set_usable: SetUsable) -> None:
         """Keep the worker running. Raises ServingError when it can't even start."""
+        self._restore_lanes = restore_lanes
+        self._set_usable = set_usable
+        await self.keep(options, {}, self._boot)
 
-        async def boot() -> None:
-            await self.booted()
-            for servable in list(self._holds):
-                if not await self._regain(servable, restore_lanes):
-                    self._try_later(servable, restore_lanes)
-            self.ready.set()
-            if self.restarts:
-                _logger.info("%s is back (pid %d)", self.title, self.pid)
-
-        await self.keep(options, {}, boot)
+    async def _boot(self) -> None:
+        await self.booted()
+        for servable in list(self._holds):
+            if not await self._regain(servable):
+                self._try_later(servable)
+        self.ready.set()
+        if self.restarts:
+            self._set_usable(self, None, True)
+            _logger.info("%s is back (pid %d)", self.title, self.pid)
 
     def gone(self) -> None:
         self.ready.clear()
         self._absent.clear()
+        self._set_usable(self, None, False)
 
-    async def _regain(self, servable: ServableId, restore_lanes: RestoreLanes) -> bool:
+    def holds(self, servable: ServableId) -> str:
+        """How it stands with a version that this worker should hold: "holds", "lost", or "starting" with the worker."""
+        if not self.ready.is_set():
+            return "starting"
+        return "holds" if servable in self._holds and servable not in self._absent else "lost"
+
+    async def _regain(self, servable: ServableId) -> bool:
         """Have a version loaded that the process before held; says whether it is. Raises ServingError if this one ends.
 
         A version that can't be, its file system being away, say, must not keep the others from serving: its requests are
         refused meanwhile.
         """
-        path = self._holds.get(servable)
-        if path is None:  # unloaded meanwhile
+        request = self._holds.get(servable)
+        if request is None:  # unloaded meanwhile
             return True
         try:
-            await self.call({"type": "load", "servable": servable, "path": path})
+            await self.call(request)
             self._absent.discard(servable)
         except ServingError as error:
             if self.has_ended:
@@ -70,15 +84,16 @@ class WorkerProcess(ChildProcess):
             _logger.error("%s has lost servable version %s, and will try again: %s", self.title, servable, error)
             self._absent.add(servable)
             await self.call({"type": "absent", "servable": servable, "reason": error.message})
-        await restore_lanes(self, servable)
+        await self._restore_lanes(self, servable)
+        self._set_usable(self, servable, servable not in self._absent)
         return servable not in self._absent
 
-    def _try_later(self, servable: ServableId, restore_lanes: RestoreLanes) -> None:
-        task = asyncio.get_running_loop().create_task(self._try_again(servable, restore_lanes))
+    def _try_later(self, servable: ServableId) -> None:
+        task = asyncio.get_running_loop().create_task(self._try_again(servable))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _try_again(self, servable: ServableId, restore_lanes: RestoreLanes) -> None:
+    async def _try_again(self, servable: ServableId) -> None:
         """Until the version is there again, or unwanted, or the process has ended and the next one tries."""
         pid, pause = self.pid, _REGAIN_SECONDS
         with contextlib.suppress(ServingError):
@@ -88,17 +103,18 @@ class WorkerProcess(ChildProcess):
                 if self.pid != pid or servable not in self._absent:
                     return
                 await self.call({"type": "unload", "servable": servable})
-                if servable not in self._absent or await self._regain(servable, restore_lanes):
+                if servable not in self._absent or await self._regain(servable):
                     return
 
-    async def load(self, servable: ServableId, path: str) -> Message:
-        """Load a version: its signatures and metadata. A worker that dies of it is tried once more."""
+    async def load(self, servable: ServableId, request: Message) -> Message:
+        """Have a version loaded; the answer has its signatures. A worker that dies of it is tried once more."""
         died = 0
         while True:
             await self.ready.wait()
             pid = self.pid
+            self.activity += 1
             try:
-                answer = await self.call({"type": "load", "servable": servable, "path": path})
+                answer = await self.call(request)
             except ServingError as error:
                 if self.pid == pid and not self.has_ended:
                     raise
@@ -107,11 +123,19 @@ class WorkerProcess(ChildProcess):
                     text = f"{self.title} died twice while it loaded {servable}"
                     raise ServingError(Code.INTERNAL, text) from error
             else:
-                self._holds[servable] = path
+                self._holds[servable] = request
                 return answer
+            finally:
+                self.activity += 1
+
+    async def estimate(self, request: Message) -> int:
+        """Bytes of memory that the load of `request` will take here. Raises ServingError."""
+        await self.ready.wait()
+        return int((await self.call({**request, "type": "estimate"}))["bytes"])
 
     async def unload(self, servable: ServableId) -> None:
         """Have it given back. Raises ServingError when the worker is down: it has nothing to give back then."""
         self._absent.discard(servable)
+        self.activity += 1
         if self._holds.pop(servable, None) is not None:
             await self.call({"type": "unload", "servable": servable})

@@ -12,6 +12,7 @@ Int32 = Annotated[int, "int32"]
 Int64 = Annotated[int, "int64"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+ASPIRED_VERSION_POLICIES = ("availability_preserving", "resource_preserving")
 MAX_PORT = 65535
 
 
@@ -78,6 +79,12 @@ class ServerOptions:
     version: bool = False
     # Not in TensorFlow Serving:
     devices: str = "auto"
+    aspired_version_policy: str = "availability_preserving"
+    total_model_memory_limit_bytes: Int64 = 0
+    startup_timeout: Int32 = 300
+    reload_timeout: Int32 = 300
+    model_cache_dir: str = ""
+    admin_socket: str = ""
     rest_frontends: Int32 = 1
     max_request_bytes: Int64 = 256 * 1024 * 1024
     log_level: str = "info"
@@ -132,6 +139,14 @@ def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
     frontends, size, level = options.rest_frontends, options.max_request_bytes, options.log_level
     yield frontends < 1, f"server_options.rest_frontends must be at least 1, not {frontends}."
     yield size < 1, f"server_options.max_request_bytes must be at least 1, not {size}."
+    for name in ("total_model_memory_limit_bytes", "startup_timeout", "reload_timeout"):
+        value: int = getattr(options, name)
+        yield value < 0, f"server_options.{name} must be at least 0 (0: none), not {value}."
+    yield (
+        options.aspired_version_policy not in ASPIRED_VERSION_POLICIES,
+        f"server_options.aspired_version_policy must be one of {', '.join(ASPIRED_VERSION_POLICIES)}, "
+        f"not {options.aspired_version_policy}.",
+    )
     yield (
         level not in LOG_LEVELS,
         f"server_options.log_level must be one of {', '.join(LOG_LEVELS)}, not {level}.",

@@ -14,7 +14,20 @@ from ringserve.flags import FLAGS
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 # Not flags of the server: of pytest, make and our own client commands.
-OTHER_FLAGS = {"flag", "help", "input", "only", "repeat", "seconds"}
+OTHER_FLAGS = {
+    "json",
+    "socket",
+    "platform",
+    "remove",
+    "timeout",
+    "base",
+    "flag",
+    "help",
+    "input",
+    "only",
+    "repeat",
+    "seconds",
+}
 
 
 def test_flag_page_is_up_to_date() -> None:

@@ -1,4 +1,4 @@
-"""The availability-preserving policy: upstream's cases one by one, and its promise for any state at all."""
+"""The policies: upstream's cases one by one, and their promises for any state at all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manager.aspired_version_policy import AvailabilityPreservingPolicy, Snapshot, Step, Verb
+from manager.aspired_version_policy import (
+    POLICIES,
+    AspiredVersionPolicy,
+    AvailabilityPreservingPolicy,
+    ResourcePreservingPolicy,
+    Snapshot,
+    Step,
+    Verb,
+)
 from manager.loader_harness import HarnessState
+from ringserve.options import ASPIRED_VERSION_POLICIES
 from ringserve.servable import ServableId
 
 NEW, LOADING, READY = HarnessState.NEW, HarnessState.LOADING, HarnessState.READY
 QUIESCING, ERROR, DISABLED = HarnessState.QUIESCING, HarnessState.ERROR, HarnessState.DISABLED
+UNLOAD_REQUESTED = HarnessState.UNLOAD_REQUESTED
 WANTED, UNWANTED = True, False
 
 Given = tuple[int, HarnessState, bool]
@@ -21,8 +31,8 @@ def snapshots(versions: list[Given]) -> list[Snapshot]:
     return [Snapshot(ServableId("m", version), state, aspired) for version, state, aspired in versions]
 
 
-def next_step(*versions: Given) -> tuple[Verb, int] | None:
-    step = AvailabilityPreservingPolicy().next_step(snapshots(list(versions)))
+def next_step(*versions: Given, policy: AspiredVersionPolicy | None = None) -> tuple[Verb, int] | None:
+    step = (policy or AvailabilityPreservingPolicy()).next_step(snapshots(list(versions)))
     return (step.verb, step.id.version) if step else None
 
 
@@ -80,11 +90,49 @@ def test_a_step_never_takes_the_last_ready_version_while_one_is_wanted(versions:
     assert others_ready or not any(aspired for _, aspired in by_version.values())
 
 
-@given(stream)
-def test_a_load_is_of_a_new_version_that_is_wanted(versions: list[Given]) -> None:
-    step = next_step(*versions)
+@pytest.mark.parametrize(
+    ("versions", "expected"),
+    [
+        pytest.param([], None, id="nothing there"),
+        pytest.param(
+            [(2, READY, UNWANTED), (1, READY, UNWANTED), (3, NEW, WANTED)], (Verb.UNLOAD, 2), id="unloads the first given"
+        ),
+        pytest.param([(1, READY, UNWANTED), (2, NEW, WANTED)], (Verb.UNLOAD, 1), id="the only one ready too"),
+        pytest.param([(2, NEW, WANTED), (10, NEW, WANTED), (1, READY, WANTED)], (Verb.LOAD, 10), id="the highest new one"),
+        pytest.param([(1, UNLOAD_REQUESTED, UNWANTED), (2, NEW, WANTED)], None, id="while one is on its way out, none"),
+        pytest.param([(1, LOADING, UNWANTED), (2, NEW, WANTED)], None, id="nor while an unwanted one loads"),
+        pytest.param([(1, NEW, UNWANTED), (2, NEW, WANTED)], None, id="nor while one is to be forgotten"),
+        pytest.param([(1, ERROR, UNWANTED), (2, UNLOAD_REQUESTED, UNWANTED), (3, NEW, WANTED)], None, id="whatever else is"),
+        pytest.param([(1, ERROR, UNWANTED), (2, NEW, WANTED)], (Verb.LOAD, 2), id="a failed one holds nothing"),
+        pytest.param(
+            [(1, ERROR, UNWANTED), (2, DISABLED, UNWANTED), (3, NEW, WANTED)], (Verb.LOAD, 3), id="nor one that has gone"
+        ),
+        pytest.param([(1, READY, WANTED), (2, ERROR, WANTED)], None, id="what failed is not tried again"),
+    ],
+)
+def test_next_step_to_spare_memory(versions: list[Given], expected: tuple[Verb, int] | None) -> None:
+    assert next_step(*versions, policy=ResourcePreservingPolicy()) == expected
+
+
+def test_a_policy_for_each_value_of_the_flag() -> None:
+    assert tuple(POLICIES) == ASPIRED_VERSION_POLICIES
+
+
+either = st.sampled_from(list(POLICIES.values()))
+
+
+@given(stream, either)
+def test_a_load_is_of_a_new_version_that_is_wanted(versions: list[Given], policy: AspiredVersionPolicy) -> None:
+    step = next_step(*versions, policy=policy)
     if step is not None and step[0] is Verb.LOAD:
         assert (step[1], NEW, WANTED) in versions
+
+
+@given(stream)
+def test_to_spare_memory_nothing_is_loaded_beside_what_goes(versions: list[Given]) -> None:
+    step = next_step(*versions, policy=ResourcePreservingPolicy())
+    if step is not None and step[0] is Verb.LOAD:
+        assert all(aspired or state in (DISABLED, ERROR) for _, state, aspired in versions)
 
 
 @given(stream)

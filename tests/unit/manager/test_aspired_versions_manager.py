@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
-
 import pytest
-from fake_loader import BAD, FakeLoader, Stage, settle
-from hypothesis import given
-from hypothesis import strategies as st
+from fake_loader import BAD, FakeLoader, settle
+from stage import Stage, play
 
-from ringserve.loader import Loader
+from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId, State
 from ringserve.source import ServableData
 
-Script = Callable[[Stage], Coroutine[Any, Any, None]]
 
-
-def play(script: Script) -> Stage:
-    async def run() -> Stage:
-        stage = Stage()
-        await script(stage)
-        return stage
-
-    return asyncio.run(run())
+def changes(stage: Stage) -> list[tuple[str, str, int]]:
+    """What requests see of the events."""
+    return [event for event in stage.events if event[0] in ("AVAILABLE", "UNLOADING")]
 
 
 def test_upgrade_loads_the_new_version_before_the_old_one_goes() -> None:
@@ -44,6 +33,14 @@ def test_upgrade_loads_the_new_version_before_the_old_one_goes() -> None:
     assert stage.fewest_available["m"] == 1
 
 
+def test_version_zero_is_a_version() -> None:
+    async def script(stage: Stage) -> None:
+        await stage.serve(0)
+        assert stage.manager.aspired("m") == [0]
+
+    play(script)
+
+
 def test_of_two_old_versions_one_goes_first_and_the_other_waits_for_a_new_one() -> None:
     async def script(stage: Stage) -> None:
         await stage.serve(1, 2)
@@ -61,59 +58,93 @@ def test_of_two_old_versions_one_goes_first_and_the_other_waits_for_a_new_one() 
     assert play(script).fewest_available["m"] == 1
 
 
-def test_a_bad_new_version_leaves_the_old_one_serving_and_is_not_tried_again() -> None:
+def test_a_bad_new_version_leaves_the_old_one_serving() -> None:
     async def script(stage: Stage) -> None:
         await stage.serve(1)
         bad = stage.loaders["m", 2] = FakeLoader(load_error=BAD)
-        stage.aspire(2)
-        await settle()
-        assert stage.states["m", 2] is State.END
         for _ in range(3):  # the source says the same again with every poll
-            stage.manager.set_aspired_versions("m", [ServableData(ServableId("m", 2), bad)])
+            stage.aspire(2)
             await settle()
-        assert bad.calls == ["load"]
+        assert (stage.states["m", 2], stage.errors["m", 2]) == (State.END, BAD)
+        assert bad.calls == ["load"], "and is not tried again when there are no retries"
         assert stage.available() == [1]
         stage.events.clear()
         stage.aspire(3)
         await settle()
-        assert [event for event in stage.events if event[0] in ("AVAILABLE", "UNLOADING")] == [
-            ("AVAILABLE", "m", 3),
-            ("UNLOADING", "m", 1),
-        ]
+        assert changes(stage) == [("AVAILABLE", "m", 3), ("UNLOADING", "m", 1)]
 
     assert play(script).fewest_available["m"] == 1
 
 
-def test_an_empty_list_unloads_everything() -> None:
+def test_a_rollback_away_from_a_bad_version_keeps_the_old_one_available() -> None:
+    """Upstream's list sticks here for ever: the old version is un-aspired, and so the list that wants it has to wait."""
+
+    async def script(stage: Stage) -> None:
+        await stage.serve(1)
+        stage.loaders["m", 2] = FakeLoader(load_error=BAD)
+        stage.aspire(2)
+        await settle()
+        assert stage.manager.aspired("m") == [2]
+        stage.aspire(1)
+        await settle()
+        assert stage.manager.aspired("m") == [1]
+        assert stage.loader(1).calls == ["load"], "the same loader, still loaded"
+        stage.aspire(2)  # repaired: its loader is a new one
+        stage.loaders["m", 2] = FakeLoader()
+        stage.aspire(2)
+        await settle()
+        assert stage.available() == [2]
+
+    assert play(script).fewest_available["m"] == 1
+
+
+def test_a_version_wanted_again_with_another_loader_is_unloaded_and_loaded_anew() -> None:
+    async def script(stage: Stage) -> None:
+        await stage.serve(1)
+        old = stage.loader(1)
+        stage.loaders["m", 2] = FakeLoader(load_error=BAD)
+        stage.aspire(2)
+        await settle()
+        new = stage.loaders["m", 1] = FakeLoader(what="a model at another path")
+        stage.aspire(1)
+        await settle()
+        assert old.calls == ["load", "quiesce", "unload"]
+        assert new.calls == ["load"]
+        assert stage.available() == [1]
+
+    play(script)
+
+
+def test_an_empty_list_unloads_everything_of_that_stream() -> None:
     async def script(stage: Stage) -> None:
         await stage.serve(1, 2)
+        await stage.serve(1, name="other")
         stage.aspire()
         await settle()
-        assert stage.available() == []
-        assert stage.states == {("m", 1): State.END, ("m", 2): State.END}
+        assert stage.states["m", 1] is stage.states["m", 2] is State.END
+        assert (stage.available(), stage.available("other")) == ([], [1])
+
+    play(script)
+
+
+def test_a_shorter_list_unloads_what_is_missing() -> None:
+    async def script(stage: Stage) -> None:
+        await stage.serve(0, 1)
+        stage.aspire(0)
+        await settle()
+        assert changes(stage) == [("UNLOADING", "m", 1)]
 
     play(script)
 
 
 def test_rollback_loads_the_lower_version_before_the_higher_one_goes() -> None:
     async def script(stage: Stage) -> None:
-        await stage.serve(1)
-        await stage_only(stage, 2)
-        stage.events.clear()
+        await stage.serve(2)
         stage.aspire(1)
         await settle()
-        assert [event for event in stage.events if event[0] in ("AVAILABLE", "UNLOADING")] == [
-            ("AVAILABLE", "m", 1),
-            ("UNLOADING", "m", 2),
-        ]
+        assert changes(stage) == [("AVAILABLE", "m", 1), ("UNLOADING", "m", 2)]
 
     assert play(script).fewest_available["m"] == 1
-
-
-async def stage_only(stage: Stage, *versions: int) -> None:
-    stage.aspire(*versions)
-    await settle()
-    assert stage.available() == sorted(versions)
 
 
 def test_a_version_wanted_again_before_it_is_gone_is_unloaded_first_and_then_loaded_anew() -> None:
@@ -132,6 +163,41 @@ def test_a_version_wanted_again_before_it_is_gone_is_unloaded_first_and_then_loa
         assert old.calls == ["load", "quiesce", "unload"]
         assert new.calls == ["load"]
         assert stage.available() == [1]
+
+    play(script)
+
+
+def test_the_others_of_a_list_do_not_wait_for_the_one_that_has_to() -> None:
+    async def script(stage: Stage) -> None:
+        await stage.serve(1)
+        drained = stage.loader(1).hold("quiesce")
+        stage.aspire()
+        await settle()
+        stage.loaders["m", 1] = FakeLoader()
+        stage.aspire(1, 2)
+        await settle()
+        assert stage.available() == [2]
+        drained.set()
+        await settle()
+        assert stage.available() == [1, 2]
+
+    play(script)
+
+
+def test_while_one_version_has_to_wait_a_failed_one_is_looked_at_once_a_list() -> None:
+    async def script(stage: Stage) -> None:
+        await stage.serve(1)
+        stage.loader(1).hold("quiesce")
+        bad = stage.loaders["m", 2] = FakeLoader(load_error=BAD)
+        stage.aspire(2)
+        await settle()
+        stage.aspire(2, 3)
+        await settle()
+        before = bad.looks
+        stage.loaders["m", 1] = FakeLoader()
+        stage.aspire(1, 2, 3)  # 1 is on its way out
+        await settle()
+        assert bad.looks == before + 1
 
     play(script)
 
@@ -164,7 +230,24 @@ def test_a_version_that_is_no_longer_wanted_when_its_load_ends_is_unloaded() -> 
         loaded.set()
         await settle()
         assert stage.loader(1).calls == ["load", "quiesce", "unload"]
-        assert stage.available() == []
+        assert [event[0] for event in stage.events] == ["START", "LOADING", "END"]
+        error = stage.errors["m", 1]
+        assert error is not None
+        assert (error.code, error.message) == (Code.CANCELLED, "Loading of servable cancelled")
+
+    play(script)
+
+
+def test_a_version_wanted_again_while_it_still_loads_goes_on_loading() -> None:
+    async def script(stage: Stage) -> None:
+        loaded = stage.loader(1).hold("load")
+        for versions in ((1,), (), (1,)):
+            stage.aspire(*versions)
+            await settle()
+        loaded.set()
+        await settle()
+        assert stage.loader(1).calls == ["load"]
+        assert [event[0] for event in stage.events] == ["START", "LOADING", "AVAILABLE"]
 
     play(script)
 
@@ -179,53 +262,31 @@ def test_the_same_list_again_changes_nothing() -> None:
     play(script)
 
 
-@pytest.mark.parametrize("error", [BAD, RuntimeError("a loader of somebody else's")])
-def test_streams_are_independent(error: Exception) -> None:
-    """A load that never ends and one that fails hold up nobody else's."""
-
-    async def script(stage: Stage) -> None:
-        stage.loader(1, "stuck").hold("load")
-        stage.loaders["bad", 1] = FakeLoader(load_error=error)
-        for name in ("stuck", "bad", "good"):
-            stage.aspire(1, name=name)
-        await settle()
-        assert stage.available("good") == [1]
-        assert stage.states["bad", 1] is State.END
-        stage.aspire(2, name="bad")
-        stage.aspire(2, name="good")
-        await settle()
-        assert (stage.available("good"), stage.available("bad")) == ([2], [2])
-        assert stage.states["stuck", 1] is State.LOADING
-
-    play(script)
-
-
 def test_an_item_that_is_an_error_ends_and_the_others_are_loaded() -> None:
     async def script(stage: Stage) -> None:
-        items: list[ServableData[Loader]] = [
-            ServableData(ServableId("m", 1), stage.loader(1)),
-            ServableData(ServableId("m", 2), BAD),
-        ]
-        stage.manager.set_aspired_versions("m", items)
+        stage.emit({1: stage.loader(1), 2: BAD})
         await settle()
         assert stage.states == {("m", 1): State.AVAILABLE, ("m", 2): State.END}
+        assert stage.events[-1] != ("START", "m", 2)
+        assert stage.errors["m", 2] is BAD
+        stage.emit({1: stage.loader(1), 2: stage.loader(2)})
+        await settle()
+        assert stage.available() == [1, 2], "the next list may have the version itself"
 
     play(script)
 
 
-def test_after_close_nothing_begins_and_what_loads_is_given_up() -> None:
+def test_a_list_with_versions_of_another_servable_is_dropped_whole(caplog: pytest.LogCaptureFixture) -> None:
     async def script(stage: Stage) -> None:
-        loaded = stage.loader(1).hold("load")
-        stage.aspire(1)
+        await stage.serve(1)
+        items = [ServableData(ServableId(name, 2), FakeLoader()) for name in ("m", "n")]
+        stage.manager.set_aspired_versions("m", items)
         await settle()
-        stage.manager.close()
-        loaded.set()
-        stage.aspire(2, name="other")
-        await settle()
-        assert stage.available() == []
-        assert stage.loader(2, "other").calls == []
+        assert stage.events == []
+        assert stage.manager.aspired("m") == [1]
 
     play(script)
+    assert "Servable name: m doesn't match name in servable version: {name: n version: 2}" in caplog.text
 
 
 def test_it_knows_what_is_aspired() -> None:
@@ -233,38 +294,28 @@ def test_it_knows_what_is_aspired() -> None:
         stage.loader(1).hold("quiesce")
         await stage.serve(1)
         assert stage.manager.aspires(ServableId("m", 1))
-        stage.aspire(2)
+        stage.emit({2: BAD, 3: stage.loader(3)})
         await settle()
         assert not stage.manager.aspires(ServableId("m", 1))
         assert not stage.manager.aspires(ServableId("n", 1))
+        assert (stage.manager.aspired("m"), stage.manager.aspired("n")) == ([2, 3], [])
 
     play(script)
 
 
-versions = st.sets(st.integers(1, 4), max_size=3)
-turns = st.integers(0, 20)
-
-
-@given(st.lists(st.tuples(versions, st.lists(turns, min_size=3, max_size=3), turns), min_size=1, max_size=8))
-def test_whatever_the_lists_and_their_timing_the_last_one_is_served_in_the_end(
-    lists: list[tuple[set[int], list[int], int]],
-) -> None:
-    """And each loader is called for one life at most: load, quiesce, unload."""
+def test_a_failed_version_with_another_loader_gives_way_to_it() -> None:
+    """Its configuration may have been what was wrong with it."""
 
     async def script(stage: Stage) -> None:
-        every: list[FakeLoader] = []
-        for wanted, taken, pause in lists:
-            items: list[ServableData[Loader]] = []
-            for version, turns_taken in zip(sorted(wanted), taken, strict=False):
-                every.append(FakeLoader(turns=turns_taken))
-                items.append(ServableData(ServableId("m", version), every[-1]))
-            stage.manager.set_aspired_versions("m", items)
-            for _ in range(pause):
-                await asyncio.sleep(0)
-        for _ in range(4 * len(lists)):
-            await settle()
-        assert stage.available() == sorted(lists[-1][0])
-        whole = ["load", "quiesce", "unload"]
-        assert all(loader.calls == whole[: len(loader.calls)] for loader in every)
+        stage.loaders["m", 1] = FakeLoader(load_error=BAD)
+        stage.aspire(1)
+        await settle()
+        error = ServingError(Code.INTERNAL, "no loader this time")
+        stage.emit({1: error})
+        await settle()
+        assert stage.errors["m", 1] is BAD, "an error is nothing to give way to"
+        stage.emit({1: FakeLoader(what="with other options")})
+        await settle()
+        assert stage.available() == [1]
 
     play(script)

@@ -1,77 +1,74 @@
-"""Which models the flags or a model config file ask for, and the texts for those that can't be."""
+"""Models as a config describes them, and the texts for those that can't be."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from manager.model_config import ModelConfig, model_configs
-from manager.version_policy import parse_versions
+from manager.config_file import parse_config
+from manager.config_messages import ModelServerConfig
+from manager.model_config import ModelConfig, check, from_config, to_config
+from manager.version_policy import AllPolicy, LatestPolicy, SpecificPolicy, VersionPolicy
 from ringserve.errors import Code, ServingError
-from ringserve.options import ServerOptions
+
+DEVICES = ("cpu:0", "cpu:1")
+PLAIN = "name: 'm' base_path: '/m' model_platform: 'tensorflow'"
 
 
-def read(folder: Path, text: str) -> list[ModelConfig]:
-    path = folder / "models.config"
-    path.write_text(text, encoding="utf-8")
-    return model_configs(ServerOptions(model_config_file=str(path)))
+def read(*models: str) -> list[ModelConfig]:
+    configs = "".join(f"config {{ {fields} }} " for fields in models)
+    return from_config(parse_config("models.config", f"model_config_list {{ {configs} }}".encode()))
 
 
-def refused(folder: Path, text: str) -> ServingError:
+def refused(*models: str) -> str:
     with pytest.raises(ServingError) as caught:
-        read(folder, text)
-    return caught.value
+        check(read(*models), DEVICES)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    return caught.value.message
 
 
-def model(fields: str) -> str:
-    return f"model_config_list {{ config {{ {fields} }} }}"
+def test_a_plain_model() -> None:
+    models = read(PLAIN)
+    check(models, DEVICES)
+    assert models == [ModelConfig("m", "/m")]
+    assert models[0].policy == LatestPolicy(1)
 
 
-def test_flags_name_one_model_and_its_latest_version() -> None:
-    (config,) = model_configs(ServerOptions(model_name="m", model_base_path="/models/m"))
-    assert (config.name, config.base_path) == ("m", "/models/m")
-    assert config.policy(parse_versions(["1", "2"])) == [(2, "2")]
-
-
-def test_a_config_file_takes_the_place_of_the_flags(tmp_path: Path) -> None:
-    path = tmp_path / "models.config"
-    path.write_text(model("name: 'b' base_path: '/b' model_platform: 'tensorflow'"), encoding="utf-8")
-    options = ServerOptions(model_name="a", model_base_path="relative", model_config_file=str(path))
-    assert [(config.name, config.base_path) for config in model_configs(options)] == [("b", "/b")]
+def test_a_model_with_everything() -> None:
+    (model,) = read(
+        f"""{PLAIN} version_labels {{ key: 'stable' value: 1 }} devices: 'cpu:1'
+        label_splits {{ label: 'prod' versions {{ version: 1 weight: 95 }} versions {{ version: 2 weight: 5 }} }}
+        shadows {{ version: 2 sampling_rate: 0.1 }} loader_options {{ key: 'a' value: 'b' }}"""
+    )
+    check([model], DEVICES)
+    assert (model.labels, model.splits) == ({"stable": 1}, {"prod": [(1, 95.0), (2, 5.0)]})
+    assert model.routing == {"stable": [(1, 1.0)], "prod": [(1, 95.0), (2, 5.0)]}
+    assert (list(model.shadows), model.devices, model.loader_options) == ([(2, 0.1)], ("cpu:1",), {"a": "b"})
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("fields", "policy"),
     [
-        """
-        model_config_list {
-          config { name: "a" base_path: "/a" model_platform: "tensorflow" }
-          config { name: "b" base_path: "/b" model_platform: "tensorflow" }
-        }""",
-        """# as in upstream's test data
-        model_config_list: {
-          config: { name: "a", base_path: "/a", model_platform: "tensorflow" },
-          config: { name: 'b'; base_path: '/b'; model_platform: 'tensorflow' },
-        }""",
-        """model_config_list <
-          config < name: "a" base_path: "/a" model_type: TENSORFLOW >
-          config < name: "b" base_path: "/b" model_type: 1 > >""",
+        ("latest {}", LatestPolicy(1)),
+        ("latest { num_versions: 3 }", LatestPolicy(3)),
+        ("all {}", AllPolicy()),
+        ("specific { versions: 2 versions: 10 }", SpecificPolicy((2, 10))),
+        ("specific {}", SpecificPolicy(())),
     ],
 )
-def test_ways_to_write_the_same_two_models(tmp_path: Path, text: str) -> None:
-    assert [(config.name, config.base_path) for config in read(tmp_path, text)] == [("a", "/a"), ("b", "/b")]
+def test_version_policies(fields: str, policy: VersionPolicy) -> None:
+    (model,) = read(f"{PLAIN} model_version_policy {{ {fields} }}")
+    assert model.policy == policy
 
 
-def test_a_version_policy_of_its_own(tmp_path: Path) -> None:
-    fields = "name: 'a' base_path: '/a' model_platform: 'tensorflow' model_version_policy { specific { versions: 1 } }"
-    (config,) = read(tmp_path, model(fields))
-    assert config.policy(parse_versions(["1", "2"])) == [(1, "1")]
+@pytest.mark.parametrize("path", ["/m", "file:///m", "gs://bucket/m", "/"])
+def test_paths_that_are_fine(path: str) -> None:
+    check(read(f"name: 'm' base_path: '{path}' model_type: TENSORFLOW"), DEVICES)
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "model_config_list {}"])
-def test_a_file_without_models_is_an_empty_list(tmp_path: Path, text: str) -> None:
-    assert read(tmp_path, text) == []
+@pytest.mark.parametrize("path", ["", "models/m", "./m", "m://"[:1]])
+def test_relative_paths_are_refused(path: str) -> None:
+    text = f"Expected model m to have an absolute path or URI; got base_path()={path}"
+    assert refused(f"name: 'm' base_path: '{path}' model_platform: 'tensorflow'") == text
 
 
 @pytest.mark.parametrize(
@@ -83,74 +80,117 @@ def test_a_file_without_models_is_an_empty_list(tmp_path: Path, text: str) -> No
             "model name is m",
         ),
         (
-            "name: 'm' base_path: '/m' model_type: TENSORFLOW model_platform: 'tensorflow'",
+            f"{PLAIN} model_type: TENSORFLOW",
             "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform, "
             "model name is m",
         ),
         ("name: 'm' base_path: '/m' model_type: OTHER", "ModelServerConfig::model_type choice 2 not supported."),
         ("name: 'm' base_path: '/m' model_platform: 'onnx'", "Model m requests unsupported platform onnx"),
         (
-            "name: 'm' base_path: 'some/where' model_platform: 'tensorflow'",
-            "Expected model m to have an absolute path or URI; got base_path()=some/where",
+            "name: 'm' base_path: '/m' model_platform: 'no_such:Loader'",
+            "Model m requests unsupported platform no_such:Loader",
         ),
+        ("base_path: '/m' model_platform: 'tensorflow'", "A model in the config list has no name"),
+        (f"{PLAIN} source: 'nowhere:Source'", "Model m requests unknown source nowhere:Source"),
         (
-            "name: 'm' model_platform: 'tensorflow'",
-            "Expected model m to have an absolute path or URI; got base_path()=",
+            f"{PLAIN} devices: 'cpu:1' devices: 'gpu:0'",
+            "Model m is to be on device gpu:0, which is none of the server's: cpu:0, cpu:1",
         ),
     ],
 )
-def test_models_that_cannot_be(tmp_path: Path, fields: str, text: str) -> None:
-    error = refused(tmp_path, model(fields))
-    assert (error.code, error.message) == (Code.INVALID_ARGUMENT, text)
+def test_models_that_cannot_be(fields: str, text: str) -> None:
+    assert refused(fields) == text
 
 
-def test_a_relative_path_on_the_command_line_is_refused_too() -> None:
-    with pytest.raises(ServingError) as caught:
-        model_configs(ServerOptions(model_base_path="models/m"))
-    text = "Expected model default to have an absolute path or URI; got base_path()=models/m"
-    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, text)
-
-
-def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
-    entry = "config { name: 'm' base_path: '/m' model_platform: 'tensorflow' }"
-    error = refused(tmp_path, f"model_config_list {{ {entry} {entry} }}")
-    assert (error.code, error.message) == (
-        Code.INVALID_ARGUMENT,
-        "Illegal to list model m multiple times in config list",
-    )
+def split(*versions: str) -> str:
+    return f"{PLAIN} label_splits {{ label: 'prod' {' '.join(f'versions {{ {fields} }}' for fields in versions)} }}"
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("fields", "text"),
     [
-        ("this is not a config", "1:1 "),
-        ("model_config_list {\n  config { nmae: 'm' }\n}", "2:12 "),
-        ("model_config_list { config { name: 'm' }", "1:40 "),
+        (split(), "Label prod of model m is split between no versions"),
+        (split("version: 1 weight: 1", "version: 1 weight: 2"), "Label prod of model m names a version twice"),
+        (split("version: 1"), "Label prod of model m has weights that add up to 0; expected more than 0"),
+        (
+            split("version: 1 weight: -5", "version: 2 weight: 10"),
+            "Label prod of model m gives version 1 the weight -5; expected a number from 0",
+        ),
+        (split("version: 1 weight: nan"), "Label prod of model m gives version 1 the weight nan; expected a number from 0"),
+        (split("version: 1 weight: inf"), "Label prod of model m gives version 1 the weight inf; expected a number from 0"),
+        (
+            split("version: 1 weight: 1e308", "version: 2 weight: 1e308"),
+            "Label prod of model m has weights that add up to inf; expected more than 0",
+        ),
+        (
+            split("version: 1 weight: 1") + "version_labels { key: 'prod' value: 1 }",
+            "Label prod of model m is both in version_labels and in label_splits",
+        ),
+        (
+            split("version: 1 weight: 1") + "label_splits { label: 'prod' versions { version: 2 weight: 1 } }",
+            "Label prod of model m is split twice",
+        ),
+        (
+            f"{PLAIN} shadows {{ version: 2 }}",
+            "Model m shadows version 2 at sampling_rate 0; expected more than 0, at most 1",
+        ),
+        (
+            f"{PLAIN} shadows {{ version: 2 sampling_rate: 1.5 }}",
+            "Model m shadows version 2 at sampling_rate 1.5; expected more than 0, at most 1",
+        ),
+        (
+            f"{PLAIN} shadows {{ version: 2 sampling_rate: nan }}",
+            "Model m shadows version 2 at sampling_rate nan; expected more than 0, at most 1",
+        ),
+        (
+            f"{PLAIN} shadows {{ version: 2 sampling_rate: 1 }} shadows {{ version: 2 sampling_rate: 1 }}",
+            "Model m shadows a version twice",
+        ),
     ],
 )
-def test_a_file_that_cannot_be_parsed_says_where(tmp_path: Path, text: str, place: str) -> None:
-    error = refused(tmp_path, text)
-    path = tmp_path / "models.config"
-    start = f"Invalid protobuf file: '{path}': Error parsing text-format tensorflow.serving.ModelServerConfig: {place}"
-    assert error.code is Code.INVALID_ARGUMENT
-    assert error.message.startswith(start)
+def test_traffic_that_cannot_be(fields: str, text: str) -> None:
+    assert refused(fields) == text
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
-    path = tmp_path / "models.config"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ServingError, match="Invalid protobuf file"):
-        model_configs(ServerOptions(model_config_file=str(path)))
+def test_a_source_that_is_a_plug_in_needs_no_base_path() -> None:
+    check(read("name: 'm' model_platform: 'tensorflow' source: 'plugin_sources:Recorded'"), DEVICES)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    path = tmp_path / "missing"
-    with pytest.raises(ServingError) as caught:
-        model_configs(ServerOptions(model_config_file=str(path)))
-    assert (caught.value.code, caught.value.message) == (Code.NOT_FOUND, f"{path}; No such file or directory")
+def test_a_name_given_twice_is_refused_before_anything_else() -> None:
+    text = "Illegal to list model m multiple times in config list"
+    assert refused("name: 'm' base_path: 'x' model_platform: 'onnx'", PLAIN) == text
 
 
-def test_a_custom_config_is_refused_instead_of_serving_nothing(tmp_path: Path) -> None:
-    error = refused(tmp_path, "custom_model_config { type_url: 'type.googleapis.com/x' }")
-    text = "ModelServer does not yet support custom model config."
-    assert (error.code, error.message) == (Code.INVALID_ARGUMENT, text)
+def test_a_custom_config_is_refused_instead_of_serving_nothing() -> None:
+    config = ModelServerConfig()
+    config.custom_model_config.type_url = "type.googleapis.com/x"
+    with pytest.raises(ServingError, match="ModelServer does not yet support custom model config") as caught:
+        from_config(config)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+def test_a_config_without_models_is_an_empty_list() -> None:
+    assert from_config(ModelServerConfig()) == read() == []
+
+
+def test_models_become_the_message_that_they_were_made_of() -> None:
+    fields = (
+        f"{PLAIN} shadows {{ version: 2 sampling_rate: 0.1 }} logging_config {{ sampling_config {{ sampling_rate: 1 }} }}"
+    )
+    models = read(fields, "name: 'n' base_path: '/n' model_type: TENSORFLOW")
+    expected = parse_config("f", f"model_config_list {{ config {{ {fields} }} }}".encode()).model_config_list.config[0]
+    config = to_config(models)
+    assert config.model_config_list.config[0] == expected
+    assert from_config(config) == models
+
+
+def test_the_model_of_the_flags_too() -> None:
+    flags = ModelConfig("default", "/models/m")
+    config = to_config([flags])
+    assert from_config(config) == [flags]
+    config.model_config_list.config[0].name = "another"
+    assert to_config([flags]).model_config_list.config[0].name == "default", "each is a copy"
+
+
+def test_no_models_are_still_a_list() -> None:
+    assert to_config([]).WhichOneof("config") == "model_config_list"

@@ -1,0 +1,91 @@
+"""The sources of all models: the file system for most, plug-ins for those that name one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from manager.file_system_source import FileSystemStoragePathSource
+from manager.loader_harness import as_serving_error
+from manager.model_config import ModelConfig
+from ringserve import plugins
+from ringserve.errors import Code, ServingError
+from ringserve.source import AspiredVersions, ServableData, Source
+
+_logger = logging.getLogger(__name__)
+
+OnTrouble = Callable[[str, ServingError | None], None]
+
+
+class ModelSources:
+    """Emits the aspired versions of every model of the configuration, which may change; a model that goes emits none."""
+
+    def __init__(self, poll_seconds: float, on_trouble: OnTrouble) -> None:
+        self._on_trouble = on_trouble
+        self._files = FileSystemStoragePathSource([], poll_seconds, on_trouble)
+        self._plugins: dict[str, tuple[ModelConfig, Source[str]]] = {}
+        self._target: AspiredVersions[str]
+
+    def set_aspired_versions_callback(self, callback: AspiredVersions[str]) -> None:
+        self._target = callback
+        self._files.set_aspired_versions_callback(callback)
+
+    def set_models(self, models: Sequence[ModelConfig]) -> None:
+        """Watch these models from now on, and no others."""
+        wanted = {model.name: model for model in models if model.source}
+        for name, (model, source) in list(self._plugins.items()):
+            if not _same_source(model, wanted.get(name)):
+                del self._plugins[name]
+                self._close(name, source)
+                if name not in {other.name for other in models}:
+                    self._target(name, [])
+        self._files.set_models([model for model in models if not model.source])
+        for model in wanted.values():
+            if model.name not in self._plugins:
+                self._start(model)
+
+    def _start(self, model: ModelConfig) -> None:
+        """Whatever a plug-in does, the other models have their sources."""
+        try:
+            make = plugins.find_class(plugins.SOURCES, model.source)
+            source: Source[str] = make(model.name, model.base_path, dict(model.source_options))
+            self._plugins[model.name] = (model, source)
+            source.set_aspired_versions_callback(self._callback(model.name, source))
+        except Exception as error:
+            _logger.exception("source %s of model %s failed", model.source, model.name)
+            failure = as_serving_error(error)
+            self._on_trouble(model.name, ServingError(failure.code, f"Source {model.source} failed: {failure.message}"))
+
+    def _callback(self, model: str, source: Source[str]) -> AspiredVersions[str]:
+        def emit(name: str, versions: Sequence[ServableData[str]]) -> None:
+            if self._plugins.get(model, (None, None))[1] is not source:
+                return  # closed, and emits all the same
+            if name != model:
+                _logger.error("the source of model %s emitted versions of %s, which are dropped", model, name)
+                return
+            empty = ServingError(Code.NOT_FOUND, f"The source of model {name} has no versions of it")
+            self._on_trouble(name, None if versions else empty)
+            self._target(name, versions)
+
+        return emit
+
+    @staticmethod
+    def _close(name: str, source: Source[str]) -> None:
+        try:
+            source.close()
+        except Exception:
+            _logger.exception("the source of model %s failed when it was closed", name)
+
+    def close(self) -> None:
+        self._files.close()
+        for name, (_, source) in self._plugins.items():
+            self._close(name, source)
+        self._plugins.clear()
+
+
+def _same_source(old: ModelConfig, new: ModelConfig | None) -> bool:
+    return new is not None and (old.source, old.base_path, old.source_options) == (
+        new.source,
+        new.base_path,
+        new.source_options,
+    )
