@@ -13,14 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bench import machine, rest, ring, start
+from bench import load_isolation, machine, many_models, new_version, reload_memory, rest, ring, start
 from bench.half_plus_two import half_plus_two
 from bench.report import Report
 from bench.topology import Settings, Topology
 
-_TOPOLOGIES: Final[dict[str, Topology]] = {
-    topology.name: topology for topology in (*ring.TOPOLOGIES, *rest.TOPOLOGIES, *start.TOPOLOGIES)
-}
+_MODULES: Final = (ring, rest, start, load_isolation, new_version, many_models, reload_memory)
+_TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}
 _RESULTS: Final = Path(__file__).resolve().parent / "results"
 _INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
 
@@ -28,6 +27,7 @@ _INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: everything was measured, whatever the figures; 1: something failed; 130: interrupted."""
     arguments = _parser().parse_args(argv)
+    chosen = _chosen([*arguments.names, *arguments.only], arguments.all)
     signal.signal(signal.SIGTERM, _interrupt)
     date = datetime.now(UTC)
     output: Path = arguments.output or _RESULTS / f"{date:%Y-%m-%dT%H%M%SZ}.json"
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch:
             settings = Settings(half_plus_two(arguments.models or Path(scratch)), **run, say=_say)
-            for name in arguments.only or _TOPOLOGIES:
-                _measure(_TOPOLOGIES[name], settings, report)
+            for topology in chosen:
+                _measure(topology, settings, report)
                 report.write(output)
         report.complete = True
         status = 1 if report.failures else 0
@@ -83,15 +83,35 @@ def _generator(choice: str) -> str:
     return "wrk" if choice in ("auto", "wrk") and installed else "own"
 
 
+def _chosen(names: Sequence[str], everything: bool) -> list[Topology]:
+    """The topologies to measure: those named, in this order; else all, or all but the long ones."""
+    if names:
+        return [_TOPOLOGIES[name] for name in dict.fromkeys(names)]
+    return [topology for topology in _TOPOLOGIES.values() if everything or not topology.long]
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m bench", description="Measures ringserve, each topology beside its floor.")
-    parser.add_argument("--only", nargs="+", choices=list(_TOPOLOGIES), metavar="NAME", help=", ".join(_TOPOLOGIES))
+    short, long = (", ".join(name for name, each in _TOPOLOGIES.items() if each.long is kind) for kind in (False, True))
+    parser = argparse.ArgumentParser(
+        "python -m bench",
+        description="Measures ringserve, each topology beside its floor.",
+        epilog=f"Measured when none is named: {short}. These take minutes each, only when named or with --all: {long}.",
+    )
+    parser.add_argument("names", nargs="*", type=_topology, metavar="NAME", help="topologies to measure; see below")
+    parser.add_argument("--only", nargs="+", type=_topology, default=[], metavar="NAME", help="the same as naming them")
+    parser.add_argument("--all", action="store_true", help="the long ones too")
     parser.add_argument("--repeat", type=_positive, default=5, help="repetitions of each [5]")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each REST run [3]")
     parser.add_argument("--generator", choices=["auto", "own", "wrk"], default="auto", help="of REST load [auto]")
     parser.add_argument("--models", type=Path, metavar="DIR", help="where half_plus_two is, or is written to")
     parser.add_argument("--output", type=Path, metavar="FILE", help="[bench/results/<date>.json]")
     return parser
+
+
+def _topology(text: str) -> str:
+    if text not in _TOPOLOGIES:
+        raise argparse.ArgumentTypeError(f"no topology {text}; there are {', '.join(_TOPOLOGIES)}")
+    return text
 
 
 def _positive(text: str) -> int:

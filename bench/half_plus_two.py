@@ -41,6 +41,7 @@ def half_plus_two(folder: Path) -> Path:
     return base
 
 
-def predict(port: int) -> Target:
-    """Three floats to the model's REST endpoint on this port."""
-    return Target(port, f"/v1/models/{NAME}:predict", '{"instances":[1.0,2.0,5.0]}', _ANSWER)
+def predict(port: int, model: str = NAME, version: int | None = None) -> Target:
+    """Three floats to the REST endpoint on this port of a model that answers as half_plus_two."""
+    which = "" if version is None else f"/versions/{version}"
+    return Target(port, f"/v1/models/{model}{which}:predict", '{"instances":[1.0,2.0,5.0]}', _ANSWER)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import select
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ from ringserve.child import become
 
 _CHUNK: Final = 1 << 16
 _CONNECT_SECONDS: Final = 5.0
-_FLUSH: Final = 4096  # latencies recorded at once
+FLUSH: Final = 4096  # latencies recorded at once
 _CPUS_PER_PROCESS: Final = 4
 
 
@@ -37,8 +39,12 @@ class Tally:
     seconds: float = 0.0
     latencies: Histogram = field(default_factory=Histogram)  # ns
 
+    def to_wire(self) -> dict[str, Any]:
+        wire = {"requests": self.requests, "errors": self.errors, "seconds": self.seconds}
+        return {**wire, "latencies": self.latencies.to_wire()}
 
-class _Connection:
+
+class Connection:
     """One keep-alive connection, and the bytes that have come and make no whole answer yet."""
 
     __slots__ = ("began", "fd", "received", "sock")
@@ -61,7 +67,7 @@ class Generator:
         self._request = target.request
         self._answers = Answers(target.answer)
         self._epoll = select.epoll()
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, Connection] = {}
         self._tally = Tally()
         self._samples: list[int] = []
         try:
@@ -88,26 +94,27 @@ class Generator:
             for fd, _ in self._epoll.poll(0.1):
                 self._receive(self._connections[fd])
             now = time.monotonic_ns()
-            if len(self._samples) >= _FLUSH:
+            if len(self._samples) >= FLUSH:
                 self._flush()
         self._tally.errors += len(self._connections)
         self._flush()
         self._tally.seconds = (now - began) / 1e9
         return self._tally
 
-    def _open(self) -> _Connection:
-        connection = _Connection(self._port)
+    def _open(self) -> Connection:
+        connection = Connection(self._port)
         self._connections[connection.fd] = connection
         self._epoll.register(connection.fd, select.EPOLLIN)
         return connection
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: Connection) -> None:
         self._epoll.unregister(connection.fd)
         del self._connections[connection.fd]
         connection.sock.close()
 
-    def _send(self, connection: _Connection) -> None:
-        connection.began = time.monotonic_ns()
+    def _send(self, connection: Connection, began: int | None = None) -> None:
+        """Its time counts from `began` on, when that is not now."""
+        connection.began = time.monotonic_ns() if began is None else began
         try:
             if connection.sock.send(self._request) == len(self._request):
                 return
@@ -115,7 +122,7 @@ class Generator:
             pass  # the server has closed it: what is read next says so, and it is counted there
         connection.sock.shutdown(socket.SHUT_RDWR)
 
-    def _receive(self, connection: _Connection) -> None:
+    def _receive(self, connection: Connection) -> None:
         try:
             received = connection.sock.recv(_CHUNK)
             if not received:
@@ -132,18 +139,23 @@ class Generator:
         connection.received = b""
         now = time.monotonic_ns()
         self._samples.append(now - connection.began)
+        self._go_on(connection, now)
+
+    def _go_on(self, connection: Connection, now: int) -> None:
+        """A connection has nothing on its way: the next request, until the end."""
         if now < self._stop:
             self._send(connection)
         else:
             self._drop(connection)
 
-    def _fail(self, connection: _Connection) -> None:
+    def _fail(self, connection: Connection) -> None:
         """Count an error and go on with a new connection; where none is to be had, with one less."""
         self._tally.errors += 1
         self._drop(connection)
-        if time.monotonic_ns() < self._stop:
+        now = time.monotonic_ns()
+        if now < self._stop:
             try:
-                self._send(self._open())
+                self._go_on(self._open(), now)
             except OSError:
                 return
 
@@ -168,19 +180,21 @@ def http_load(target: Target, connections: int, seconds: float, processes: int =
             arguments = [*command, "--connections", str(share), "--seconds", str(seconds)]
             running.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         for process in running:
-            _read(process)  # it is connected
+            line_of(process)  # it is connected
         for process in running:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        return _sum([json.loads(_read(process)) for process in running])
+        tallies = [json.loads(line_of(process)) for process in running]
+        return together(tallies, max(tally["seconds"] for tally in tallies))
     finally:
         for process in running:
             process.kill()
             process.communicate()
 
 
-def _read(process: subprocess.Popen[str]) -> str:
+def line_of(process: subprocess.Popen[str]) -> str:
+    """The next line that a generator prints. Raises RuntimeError when it has ended."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -188,13 +202,14 @@ def _read(process: subprocess.Popen[str]) -> str:
     return line
 
 
-def _sum(tallies: list[dict[str, Any]]) -> Load:
+def together(tallies: Sequence[Mapping[str, Any]], seconds: float) -> Load:
+    """What generators counted, as they wrote it, as one load of this many seconds."""
     latencies = Histogram()
     for tally in tallies:
         latencies.add(Histogram.from_wire(tally["latencies"]))
-    p50, p99 = (latencies.percentile(percent) / 1e6 if latencies.total else float("nan") for percent in (50, 99))
+    p50, p99, longest = (latencies.percentile(each) / 1e6 if latencies.total else math.nan for each in (50, 99, 100))
     requests, errors = (sum(tally[key] for tally in tallies) for key in ("requests", "errors"))
-    return Load(requests, max(tally["seconds"] for tally in tallies), p50, p99, errors)
+    return Load(requests, seconds, p50, p99, errors, longest)
 
 
 def main() -> None:
@@ -209,8 +224,7 @@ def main() -> None:
     sys.stdin.readline()
     tally = generator.run(arguments.seconds)
     generator.close()
-    wire = {"requests": tally.requests, "errors": tally.errors, "seconds": tally.seconds}
-    print(json.dumps({**wire, "latencies": tally.latencies.to_wire()}), flush=True)
+    print(json.dumps(tally.to_wire()), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ class Load:
     p50: float  # ms
     p99: float
     errors: int
+    longest: float = math.nan  # ms
 
     @property
     def rate(self) -> float:

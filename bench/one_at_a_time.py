@@ -40,12 +40,13 @@ def main() -> None:
 
 def _row_function(model: Path) -> RowFunction:
     # Only now: TensorFlow's libraries read the environment when they are loaded.
-    from workers.tf.engine import TensorFlowEngine  # noqa: PLC0415
+    from workers.platforms import Platforms  # noqa: PLC0415
     from workers.versions import Versions  # noqa: PLC0415
 
-    versions = Versions(TensorFlowEngine(ServerOptions(model_base_path=str(model))))
+    options = ServerOptions(model_base_path=str(model))
+    versions = Versions(Platforms(options), options)
     servable = ServableId(model.name, 1)
-    version = versions.load(servable, str(model / "1"))
+    version, _ = versions.load(servable, str(model / "1"), "tensorflow", {})
     report = versions.declared(servable, DEFAULT_SIGNATURE)
     assert report.form is not None, report.reason
     return version.row_function(DEFAULT_SIGNATURE, report.form, report.inline)

@@ -13,7 +13,7 @@ from bench.server import Server, free_port
 from bench.topology import Goal, Row, Settings, Topology
 from bench.wrk import wrk_load
 
-_WARM_SECONDS: Final = 1.0
+WARM_SECONDS: Final = 1.0
 _CHECKS: Final = 10  # requests whose answers are looked at before and after wrk, which does not look
 
 
@@ -41,18 +41,20 @@ def _rest(connections: int, goals: Mapping[str, Goal], frontends: int = 1) -> To
             server.until_answered()
             pairs = [(floor, echo), (server, ours)]
             for each, target in pairs:
-                _load(settings, each, target, connections, _WARM_SECONDS)
+                measured_load(settings, each, target, connections, WARM_SECONDS)
             for repetition in range(settings.repeat):
                 # Who comes first changes: neither always finds the machine as the other left it.
                 turn = pairs if repetition % 2 else pairs[::-1]
-                loads = {each.pid: _load(settings, each, target, connections, settings.seconds) for each, target in turn}
+                loads = {
+                    each.pid: measured_load(settings, each, target, connections, settings.seconds) for each, target in turn
+                }
                 _add(mine, loads[server.pid], loads[floor.pid])
                 settings.say(_line(loads[server.pid], loads[floor.pid]))
 
     return Topology(name, f"JSON of three floats over HTTP, {connections} at a time, {frontends} front end(s)", measure)
 
 
-def _load(settings: Settings, server: Server, target: Target, connections: int, seconds: float) -> Load:
+def measured_load(settings: Settings, server: Server, target: Target, connections: int, seconds: float) -> Load:
     """One run of the generator. Raises RuntimeError when nothing was answered."""
     server.check(_CHECKS)
     load = wrk_load if settings.generator == "wrk" else http_load

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes, Route
+from manager.model_config import TENSORFLOW
 from manager.worker_process import WorkerProcess
 from ringserve.channel import Message
 from ringserve.options import ServerOptions
@@ -58,13 +59,14 @@ def joined_worker(model: Path) -> Iterator[Joined]:
 async def _join(worker: WorkerProcess, frontend: _LocalFrontEnd, model: Path) -> Joined:
     lanes = Lanes(_RING_BYTES)
     options = ServerOptions(model_base_path=str(model), log_level="warning")
-    keeper = asyncio.get_running_loop().create_task(worker.serve(options, lanes.restore))
+    keeper = asyncio.get_running_loop().create_task(worker.serve(options, lanes.restore, lambda *_: None))
     ready = asyncio.ensure_future(worker.ready.wait())
     await asyncio.wait([keeper, ready], return_when=asyncio.FIRST_COMPLETED)
     if keeper.done():
         keeper.result()
     servable = ServableId(model.name, 1)
-    await worker.load(servable, str(model / "1"))
+    path = str(model / "1")
+    await worker.load(servable, {"type": "load", "servable": servable, "path": path, "platform": TENSORFLOW, "options": {}})
     await lanes.make(frontend, worker, Route(servable, DEFAULT_SIGNATURE))
     return Joined(frontend.producer, frontend.doorbell, worker.doorbell, worker.pid)
 

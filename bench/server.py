@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -32,9 +33,11 @@ def free_port() -> int:
 class Server:
     """A server process; starts with the `with` block and is gone after it."""
 
-    def __init__(self, command: Sequence[str], target: Target) -> None:
+    def __init__(self, command: Sequence[str], target: Target, start_seconds: float = _START_SECONDS) -> None:
+        """`start_seconds`: how long the first answer is waited for."""
         self._command = command
         self._target = target
+        self._start_seconds = start_seconds
 
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()
@@ -56,7 +59,7 @@ class Server:
 
     def until_answered(self) -> float:
         """Wait for the first right answer: seconds since the start. Raises RuntimeError when none comes."""
-        while time.monotonic() - self.began < _START_SECONDS and self._process.poll() is None:
+        while time.monotonic() - self.began < self._start_seconds and self._process.poll() is None:
             try:
                 self._ask(1)
                 return time.monotonic() - self.began
@@ -64,14 +67,18 @@ class Server:
                 time.sleep(_POLL_SECONDS)
         raise RuntimeError(f"{self._name} gave no answer; {self._last_words()}")
 
-    def check(self, count: int) -> None:
-        """Send some requests, one after the other. Raises RuntimeError for a wrong answer, and when there is none."""
+    def check(self, count: int) -> bytes:
+        """Send some requests, one after the other: the last one's body.
+
+        Raises RuntimeError for a wrong answer, and when there is none.
+        """
         try:
-            self._ask(count)
+            return self._ask(count)
         except (OSError, http.client.HTTPException) as error:
             raise RuntimeError(f"{self._name}: {error}; {self._last_words()}") from error
 
-    def _ask(self, count: int) -> None:
+    def _ask(self, count: int) -> bytes:
+        body = b""
         connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_ANSWER_SECONDS)
         try:
             for _ in range(count):
@@ -82,6 +89,13 @@ class Server:
                     raise RuntimeError(f"{self._name} answered {response.status} {body[:200]!r}; {self._last_words()}")
         finally:
             connection.close()
+        return body
+
+    @property
+    def log(self) -> str:
+        """All that it has printed so far."""
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # its own writes go on where they were
 
     @property
     def _name(self) -> str:
@@ -90,8 +104,7 @@ class Server:
     def _last_words(self) -> str:
         """How it ended, if it has, and the end of what it printed."""
         code = self._process.poll()
-        self._log.seek(0)
-        words = self._log.read()[-2000:].decode(errors="replace").strip()
+        words = self.log[-2000:].strip()
         return f"{'it runs' if code is None else f'it ended with {code}'}, its last words: {words or 'none'}"
 
 

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from bench.half_plus_two import predict
+from bench.processes import resident
 from bench.server import Server, free_port
 from bench.topology import Goal, Row, Settings, Topology
 
@@ -39,7 +38,7 @@ def _measure(settings: Settings, rows: list[Row]) -> None:
             if repetition < 0:
                 continue
             server.check(_REQUESTS)
-            megabytes = _resident(server.pid)
+            megabytes = resident(server.pid)
         time_row.add(seconds)
         for role, row in memory.items():
             row.add(megabytes[role])
@@ -53,23 +52,6 @@ def _executable() -> str:
     if found is None:
         raise RuntimeError(f"{_COMMAND} is not installed")
     return found
-
-
-def _resident(supervisor: int) -> dict[str, float]:
-    """Megabytes of each role's largest process."""
-    process = psutil.Process(supervisor)
-    megabytes = {"supervisor": _megabytes(process)}
-    for child in process.children(recursive=True):
-        _, _, title = child.cmdline()[0].partition("ringserve: ")  # the title that each process gives itself
-        role = title.partition(" ")[0]
-        if role:
-            megabytes[role] = max(megabytes.get(role, 0.0), _megabytes(child))
-    return megabytes
-
-
-def _megabytes(process: psutil.Process) -> float:
-    resident: int = process.memory_info().rss
-    return resident / 1e6
 
 
 TOPOLOGIES: Final = (Topology("start", "exec to the first answer, files in the cache; then memory", _measure),)

@@ -108,3 +108,4 @@ class Topology:
     name: str
     what: str
     measure: Callable[[Settings, list[Row]], None]
+    long: bool = False  # takes minutes: measured only when it is named, or everything is asked for

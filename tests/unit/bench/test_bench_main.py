@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -40,8 +41,8 @@ def interrupted(settings: Settings, rows: list[Row]) -> None:
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The file that results go to; the topologies are the ones above."""
-    chosen = {"right": right, "failing": failing, "interrupted": interrupted}
-    topologies = {name: Topology(name, "for a test", measure) for name, measure in chosen.items()}
+    chosen = {"right": right, "failing": failing, "interrupted": interrupted, "lengthy": right}
+    topologies = {name: Topology(name, "for a test", measure, long=name == "lengthy") for name, measure in chosen.items()}
     monkeypatch.setattr(command, "_TOPOLOGIES", topologies)
     (tmp_path / "half_plus_two" / "1").mkdir(parents=True)
     return tmp_path / "result.json"
@@ -84,7 +85,33 @@ def test_what_was_found_before_an_interruption_is_kept(output: Path, capsys: pyt
     assert "throughput" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["--only", "rest-c2"], ["--repeat", "0"], ["--generator", "ab"]])
+@pytest.mark.parametrize(
+    ("words", "measured"),
+    [
+        ([], ["right", "failing"]),
+        (["--all"], ["right", "failing", "lengthy"]),
+        (["lengthy", "right"], ["lengthy", "right"]),
+        (["right", "--only", "lengthy", "right"], ["right", "lengthy"]),
+    ],
+)
+def test_the_long_ones_are_measured_when_named_or_everything_is(
+    output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], measured: list[str]
+) -> None:
+    monkeypatch.delitem(command._TOPOLOGIES, "interrupted")
+    run(output, *words)
+    said = capsys.readouterr().err
+    assert [line.removesuffix(": for a test") for line in said.splitlines() if line.endswith(": for a test")] == measured
+
+
+def test_help_says_which_are_long(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Measured when none is named: ring-stream, " in shown
+    assert re.search(r"only when named or with --all: load-.*reload-memory", shown)
+
+
+@pytest.mark.parametrize("words", [["--only", "rest-c2"], ["rest-c2"], ["--repeat", "0"], ["--generator", "ab"]])
 def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         command.main(words)
@@ -92,6 +119,7 @@ def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
 
 def test_every_topology_of_the_design_is_there() -> None:
     names = {"ring-stream", "ring-stream-single", "ring-pingpong", "rest-c1", "rest-c32", "rest-c128", "start"}
+    names |= {"load-isolation", "load-isolation-c32", "reload-memory", "many-models", "new-version"}
     assert names <= set(command._TOPOLOGIES)
 
 

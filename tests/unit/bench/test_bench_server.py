@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 
 import psutil
@@ -28,7 +29,7 @@ def test_a_server_is_awaited_asked_and_ended() -> None:
     target = predict(free_port())
     with Server(echo(target), target) as server:
         assert server.until_answered() > 0
-        server.check(3)
+        assert server.check(3) == b'{"predictions":[2.5,3.0,4.5]}'
         assert psutil.pid_exists(server.pid)
     assert not psutil.pid_exists(server.pid)
 
@@ -36,6 +37,23 @@ def test_a_server_is_awaited_asked_and_ended() -> None:
 def test_a_server_that_ends_is_told_with_its_last_words() -> None:
     command = [sys.executable, "-c", "print('no such model'); raise SystemExit(3)"]
     with Server(command, predict(free_port())) as server, pytest.raises(RuntimeError, match=r"ended with 3.*no such model"):
+        server.until_answered()
+
+
+def test_the_log_is_read_while_it_is_written() -> None:
+    command = [sys.executable, "-c", "for n in range(20000): print('line', n, flush=not n % 100)"]
+    with Server(command, predict(free_port())) as server:
+        give_up = time.monotonic() + 20
+        while not server.log.endswith("line 19999\n"):
+            assert time.monotonic() < give_up
+        assert server.log.splitlines() == [f"line {number}" for number in range(20000)]
+
+
+def test_a_server_that_takes_too_long_is_told() -> None:
+    with (
+        Server(["sleep", "60"], predict(free_port()), start_seconds=0.1) as server,
+        pytest.raises(RuntimeError, match="sleep 60 gave no answer; it runs"),
+    ):
         server.until_answered()
 
 

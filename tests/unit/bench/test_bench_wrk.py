@@ -10,7 +10,8 @@ import pytest
 
 from bench.half_plus_two import predict
 from bench.server import Server, free_port
-from bench.wrk import parse_wrk, wrk_load, wrk_script
+from bench.wrk import Wrk, parse_wrk, wrk_load, wrk_script
+from bench.wrk_phases import WrkPhases
 
 OUTPUT = """\
 Running 2s test @ http://127.0.0.1:8704/v1/models/half_plus_two:predict
@@ -22,16 +23,17 @@ Running 2s test @ http://127.0.0.1:8704/v1/models/half_plus_two:predict
   Non-2xx or 3xx responses: 7
 Requests/sec:  17508.53
 Transfer/sec:      3.47MB
-bench requests=35041 duration_us=2001361 p50_us=1790 p99_us=3415 connect=1 read=2 write=3 status=7 timeout=4
+bench requests=35041 duration_us=2001361 p50_us=1790 p99_us=3415 longest_us=9310 \
+connect=1 read=2 write=3 status=7 timeout=4 wrong=5
 """
 
 
 def test_the_scripts_line_is_read() -> None:
     load = parse_wrk(OUTPUT)
-    assert load.requests == 35041 - 7
-    assert load.errors == 1 + 2 + 3 + 7 + 4
-    assert (load.seconds, load.p50, load.p99) == (2.001361, 1.79, 3.415)
-    assert load.rate == pytest.approx(35034 / 2.001361)
+    assert load.requests == 35041 - 7 - 5
+    assert load.errors == 1 + 2 + 3 + 7 + 4 + 5
+    assert (load.seconds, load.p50, load.p99, load.longest) == (2.001361, 1.79, 3.415, 9.31)
+    assert load.rate == pytest.approx(35029 / 2.001361)
 
 
 @pytest.mark.parametrize("output", ["", "unable to connect to 127.0.0.1:1 Connection refused", OUTPUT.replace("bench ", "")])
@@ -54,6 +56,34 @@ def test_wrk_understands_the_script() -> None:
     assert load.requests > 0
     assert 0 < load.p50 <= load.p99
     assert 1 <= load.seconds < 10
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk_looks_at_answers_when_told_what_is_right() -> None:
+    target = predict(free_port())
+    with Server([sys.executable, "-m", "bench.echo_server", "--port", str(target.port)], target) as server:
+        server.until_answered()
+        right = server.check(1)
+        for body, wrong in ((right, False), (right + b" ", True)):
+            with Wrk(target, 2, 1, body) as run:
+                load = run.end()
+            assert (load.errors > 0) is wrong
+            assert (load.requests == 0) is wrong
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_phases_of_wrk_end_when_the_next_begins() -> None:
+    target = predict(free_port())
+    with Server([sys.executable, "-m", "bench.echo_server", "--port", str(target.port)], target) as server:
+        server.until_answered()
+        with WrkPhases(target, 2, server.check(1)) as load:
+            for name, busy in (("one", False), ("one", True), ("two", False)):
+                load.phase(name, busy)
+                server.check(200)
+            loads = load.end()
+    assert list(loads.whole) == ["one", "two"]
+    assert not loads.busy
+    assert all(each.requests > 0 and not each.errors and each.seconds < 20 for each in loads.whole.values())
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")

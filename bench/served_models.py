@@ -1,0 +1,35 @@
+"""Several models in one server: its config file and the command that starts it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from bench.server import free_port
+
+#: The shortest time between two looks for new versions that the flag can say, in seconds.
+POLL_SECONDS: Final = 1
+
+
+def write_config(path: Path, bases: Iterable[Path], policy: str = "latest { num_versions: 1 }") -> Path:
+    """A model config file: each base path is served by its own name, all under one version policy (text proto)."""
+    entries = "".join(
+        f'  config {{ name: "{base.name}" base_path: "{base}" model_platform: "tensorflow"'
+        f" model_version_policy {{ {policy} }} }}\n"
+        for base in bases
+    )
+    path.write_text(f"model_config_list {{\n{entries}}}\n", encoding="utf-8")
+    return path
+
+
+def serve_command(config: Path, port: int) -> list[str]:
+    """The server with these models; REST listens on `port`."""
+    return [
+        *(sys.executable, "-m", "ringserve", "serve"),
+        f"--port={free_port()}",
+        f"--rest_api_port={port}",
+        f"--model_config_file={config}",
+        f"--file_system_poll_wait_seconds={POLL_SECONDS}",
+    ]
