@@ -205,7 +205,7 @@ def test_told_to_stop_while_it_loads(models: Path) -> None:
     server = RunningServer("--model_name=slow", f"--model_base_path={models}/slow")
     server.begin()
     try:
-        server.wait_for_log("loading servable version", 20)
+        server.wait_for_log("Loading servable version", 20)
         assert server.stop() == 0
     finally:
         server.end()

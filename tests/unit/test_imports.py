@@ -77,7 +77,7 @@ def test_the_check_sees_every_kind_of_import() -> None:
     """A check that finds nothing must be one that could."""
     assert ("manager.supervisor", True) in imports("ringserve.cli")
     assert ("shm.doorbell", False) in imports("manager.child_process")
-    assert ("workers.tf.engine", True) in imports("workers.__main__")
+    assert ("workers.platforms", True) in imports("workers.__main__")
 
 
 IMPORTER = """
