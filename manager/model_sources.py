@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
 
 from manager.file_system_source import FileSystemStoragePathSource
 from manager.loader_harness import as_serving_error
 from manager.model_config import ModelConfig
 from ringserve import plugins
 from ringserve.errors import Code, ServingError
+from ringserve.servable import ServableId
 from ringserve.source import AspiredVersions, ServableData, Source
 
 _logger = logging.getLogger(__name__)
+
+_INT64: Final = 1 << 63
 
 OnTrouble = Callable[[str, ServingError | None], None]
 
@@ -23,36 +27,47 @@ class ModelSources:
     def __init__(self, poll_seconds: float, on_trouble: OnTrouble) -> None:
         self._on_trouble = on_trouble
         self._files = FileSystemStoragePathSource([], poll_seconds, on_trouble)
-        self._plugins: dict[str, tuple[ModelConfig, Source[str]]] = {}
+        self._plugins: dict[str, tuple[ModelConfig, Source[str] | None]] = {}  # None: it has failed
+        self._plugged: Collection[str] = ()  # models with a plug-in
         self._target: AspiredVersions[str]
 
     def set_aspired_versions_callback(self, callback: AspiredVersions[str]) -> None:
         self._target = callback
-        self._files.set_aspired_versions_callback(callback)
+        self._files.set_aspired_versions_callback(self._emit_found)
 
     def set_models(self, models: Sequence[ModelConfig]) -> None:
         """Watch these models from now on, and no others."""
         wanted = {model.name: model for model in models if model.source}
+        names = {model.name for model in models}
         for name, (model, source) in list(self._plugins.items()):
-            if not _same_source(model, wanted.get(name)):
+            if source is None or not _same_source(model, wanted.get(name)):
                 del self._plugins[name]
                 self._close(name, source)
-                if name not in {other.name for other in models}:
+                self._on_trouble(name, None)
+                if name not in names:
                     self._target(name, [])
+        self._plugged = wanted.keys()
         self._files.set_models([model for model in models if not model.source])
         for model in wanted.values():
             if model.name not in self._plugins:
                 self._start(model)
 
+    def _emit_found(self, name: str, versions: Sequence[ServableData[str]]) -> None:
+        if name not in self._plugged:  # what files have served stays until the plug-in has something in its place
+            self._target(name, versions)
+
     def _start(self, model: ModelConfig) -> None:
-        """Whatever a plug-in does, the other models have their sources."""
+        """Whatever a plug-in does, the other models have their sources. One that fails is tried again with the next call."""
+        source: Source[str] | None = None
         try:
             make = plugins.find_class(plugins.SOURCES, model.source)
-            source: Source[str] = make(model.name, model.base_path, dict(model.source_options))
+            source = make(model.name, model.base_path, dict(model.source_options))
             self._plugins[model.name] = (model, source)
             source.set_aspired_versions_callback(self._callback(model.name, source))
         except Exception as error:
             _logger.exception("source %s of model %s failed", model.source, model.name)
+            self._plugins[model.name] = (model, None)
+            self._close(model.name, source)
             failure = as_serving_error(error)
             self._on_trouble(model.name, ServingError(failure.code, f"Source {model.source} failed: {failure.message}"))
 
@@ -63,6 +78,9 @@ class ModelSources:
             if name != model:
                 _logger.error("the source of model %s emitted versions of %s, which are dropped", model, name)
                 return
+            if not _are_versions(name, versions):
+                _logger.error("the source of model %s emitted what is no list of its versions: %r", model, versions)
+                return
             empty = ServingError(Code.NOT_FOUND, f"The source of model {name} has no versions of it")
             self._on_trouble(name, None if versions else empty)
             self._target(name, versions)
@@ -70,9 +88,10 @@ class ModelSources:
         return emit
 
     @staticmethod
-    def _close(name: str, source: Source[str]) -> None:
+    def _close(name: str, source: Source[str] | None) -> None:
         try:
-            source.close()
+            if source is not None:
+                source.close()
         except Exception:
             _logger.exception("the source of model %s failed when it was closed", name)
 
@@ -88,4 +107,15 @@ def _same_source(old: ModelConfig, new: ModelConfig | None) -> bool:
         new.source,
         new.base_path,
         new.source_options,
+    )
+
+
+def _are_versions(name: str, versions: Any) -> bool:
+    return isinstance(versions, Sequence) and all(
+        isinstance(version, ServableData)
+        and isinstance(version.id, ServableId)
+        and version.id.name == name
+        and isinstance(version.id.version, int)
+        and -_INT64 <= version.id.version < _INT64
+        for version in versions
     )

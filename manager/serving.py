@@ -64,16 +64,15 @@ class Serving:
         `request`: the message that has a worker load it. Raises the first error of a worker.
         """
         answers = await asyncio.gather(*(worker.load(servable, request) for worker in workers), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                await asyncio.gather(*(worker.unload(servable) for worker in workers), return_exceptions=True)
-                raise answer
-        answer = answers[0]
-        assert isinstance(answer, dict)
         try:
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+            answer = answers[0]
+            assert isinstance(answer, dict)
             await self._introduce_version(servable, answer, workers)
         except BaseException:
-            await self.unload(servable)
+            await self._give_back(servable, workers)
             raise
         return answer
 
@@ -105,18 +104,24 @@ class Serving:
         await asyncio.gather(*(frontend.call(message) for frontend in self.frontends), return_exceptions=True)
 
     async def unload(self, servable: ServableId) -> None:
-        served = self._served.pop(servable, None)
+        served = self._served.get(servable)
+        await self._give_back(servable, served.workers if served else ())
+
+    async def _give_back(self, servable: ServableId, workers: Sequence[WorkerProcess]) -> None:
+        self._served.pop(servable, None)
         self._lanes.drop_servable(servable)
-        if served is not None:
-            await asyncio.gather(*(worker.unload(servable) for worker in served.workers), return_exceptions=True)
+        await asyncio.gather(*(worker.unload(servable) for worker in workers), return_exceptions=True)
         self._unusable = {key for key in self._unusable if key[1] != servable}
 
     def route(self, model: str, labels: Mapping[str, Any], shadows: Sequence[Any]) -> None:
         """Replace the labels of a model, and which of its versions are shadowed."""
         message = {"type": "routing", "model": model, "labels": dict(labels), "shadows": list(shadows)}
         if message != self._routing.get(model, {**message, "labels": {}, "shadows": []}):
-            self._routing[model] = message
             self._tell(message)
+            if labels or shadows:
+                self._routing[model] = message
+            else:
+                del self._routing[model]
 
     def served(self, servable: ServableId) -> Served | None:
         """A loaded version."""
@@ -157,12 +162,12 @@ class Serving:
     async def _open(self, frontend: FrontEndProcess, route: Route) -> None:
         """Lanes for one kind of request to all workers; a failure is told to the front end, whose requests wait for it."""
         key = (frontend.pid, route)
-        if key in self._opening:  # asked for at load, say, and by an early request
+        served = self._served.get(route.servable)
+        if served is None or key in self._opening:  # gone meanwhile; or asked for at load, say, and by an early request
             return
         self._opening.add(key)
         try:
-            workers = self._served[route.servable].workers
-            await asyncio.gather(*(self._lanes.make(frontend, worker, route) for worker in workers))
+            await asyncio.gather(*(self._lanes.make(frontend, worker, route) for worker in served.workers))
         except ServingError as error:
             _logger.warning("no lane for %s signature %s: %s", route.servable, route.signature, error)
             refusal = {"type": "lane_refused", "code": int(error.code), "message": error.message, **route.to_wire()}

@@ -72,12 +72,13 @@ class WorkerLoader:
             given_up.set()
 
     async def load(self) -> int | None:
-        before = [(worker.pid, worker.activity, worker.resident_bytes) for worker in self._workers]
+        before = [(worker.pid, worker.busy, worker.activity, worker.resident_bytes) for worker in self._workers]
         await self._serving.load(self._servable, self._request, self._workers)
         measured = 0
-        for worker, (pid, activity, resident) in zip(self._workers, before, strict=True):
+        for worker, (pid, busy, activity, resident) in zip(self._workers, before, strict=True):
             now = worker.resident_bytes
-            if worker.pid != pid or worker.activity != activity + 2 or resident is None or now is None:
+            alone = not busy and worker.activity == activity + 2
+            if worker.pid != pid or not alone or resident is None or now is None:
                 return None
             measured += max(now - resident, 0)
         return measured

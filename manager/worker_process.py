@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from manager.child_process import ChildProcess
@@ -35,7 +35,8 @@ class WorkerProcess(ChildProcess):
         self._holds: dict[ServableId, Message] = {}  # with the requests to load them
         self._absent: set[ServableId] = set()  # of those, what the present process could not load
         self._tasks: set[asyncio.Task[None]] = set()
-        self.activity = 0  # loads and unloads begun and ended: a measurement over which it moved is no good
+        self.activity = 0  # loads, unloads and estimates begun and ended: memory measured meanwhile is of several
+        self.busy = 0  # of those, how many are under way
         self._restore_lanes: RestoreLanes
         self._set_usable: SetUsable
 
@@ -76,7 +77,8 @@ class WorkerProcess(ChildProcess):
         if request is None:  # unloaded meanwhile
             return True
         try:
-            await self.call(request)
+            with self._acting():
+                await self.call(request)
             self._absent.discard(servable)
         except ServingError as error:
             if self.has_ended:
@@ -108,34 +110,43 @@ class WorkerProcess(ChildProcess):
 
     async def load(self, servable: ServableId, request: Message) -> Message:
         """Have a version loaded; the answer has its signatures. A worker that dies of it is tried once more."""
+        answer = await self._call_twice(request, "loaded")
+        self._holds[servable] = request
+        return answer
+
+    async def estimate(self, request: Message) -> int:
+        """Bytes of memory that the load of `request` will take here. Raises ServingError."""
+        return int((await self._call_twice({**request, "type": "estimate"}, "estimated"))["bytes"])
+
+    async def _call_twice(self, request: Message, doing: str) -> Message:
         died = 0
         while True:
             await self.ready.wait()
             pid = self.pid
-            self.activity += 1
             try:
-                answer = await self.call(request)
+                with self._acting():
+                    return await self.call(request)
             except ServingError as error:
                 if self.pid == pid and not self.has_ended:
                     raise
                 died += 1
                 if died == 2:
-                    text = f"{self.title} died twice while it loaded {servable}"
+                    text = f"{self.title} died twice while it {doing} {ServableId(*request['servable'])}"
                     raise ServingError(Code.INTERNAL, text) from error
-            else:
-                self._holds[servable] = request
-                return answer
-            finally:
-                self.activity += 1
 
-    async def estimate(self, request: Message) -> int:
-        """Bytes of memory that the load of `request` will take here. Raises ServingError."""
-        await self.ready.wait()
-        return int((await self.call({**request, "type": "estimate"}))["bytes"])
+    @contextlib.contextmanager
+    def _acting(self) -> Iterator[None]:
+        self.activity += 1
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.busy -= 1
+            self.activity += 1
 
     async def unload(self, servable: ServableId) -> None:
         """Have it given back. Raises ServingError when the worker is down: it has nothing to give back then."""
         self._absent.discard(servable)
-        self.activity += 1
         if self._holds.pop(servable, None) is not None:
-            await self.call({"type": "unload", "servable": servable})
+            with self._acting():
+                await self.call({"type": "unload", "servable": servable})

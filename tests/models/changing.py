@@ -34,10 +34,11 @@ def keeps_positive() -> BuiltModel:
     module = tf.Module()
     module.last = tf.Variable(tf.zeros([0]), shape=[None], trainable=False)
 
-    @tf.function
-    def keep(x: Tensor) -> Tensor:
+    def assign(x: Tensor) -> Tensor:
         module.last.assign(x)
         return tf.constant(True)
+
+    keep = tf.function(assign)
 
     def serve(x: Tensor) -> Outputs:
         before = tf.identity(module.last.read_value())

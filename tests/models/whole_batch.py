@@ -1,7 +1,7 @@
 """Models whose requests cannot be put together: rows matter to each other, or there are no rows."""
 
 import tensorflow as tf
-from built_model import Builder, BuiltModel, Outputs, Tensor, floats, served
+from built_model import Builder, BuiltModel, floats, served
 
 
 def scalar() -> BuiltModel:

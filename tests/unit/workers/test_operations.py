@@ -21,8 +21,9 @@ CHANGING = [
     "LearnedUnigramCandidateSampler", "IteratorGetNext",
 ]  # fmt: skip
 LEAVING_ALL = [
-    "MatMul", "Identity", "Placeholder", "VarHandleOp", "ReadVariableOp", "VariableV2", "ResourceGather", "LookupTableFindV2",
-    "RandomUniform", "StatelessRandomUniformV2", "TensorListPushBack", "TensorArrayWriteV3", "Assert", "ParseExampleV2",
+    "MatMul", "Identity", "Placeholder", "VarHandleOp", "ReadVariableOp", "VariableV2", "ResourceGather",
+    "LookupTableFindV2", "RandomUniform", "StatelessRandomUniformV2", "TensorListPushBack", "TensorArrayWriteV3", "Assert",
+    "ParseExampleV2",
 ]  # fmt: skip
 CALLING = ["StatefulPartitionedCall", "PartitionedCall", "If", "StatelessIf", "While", "Case", "MapDataset", "BatchFunction"]
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ringserve.protos import message_module
 from ringserve.signature import Signature, TensorSpec
 from ringserve.tensor import BY_NAME
-from workers.tf import graph_parts
 from workers.tf.capi import tensorflow
 from workers.tf.graph_parts import GraphParts
 from workers.tf.metagraph import read_signatures
@@ -198,7 +197,7 @@ def test_large_attributes_are_stepped_over_and_functions_found_behind_them() -> 
 
 def test_long_graphs_are_read_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(graph_parts.time, "sleep", pauses.append)
+    monkeypatch.setattr("workers.tf.graph_parts.time.sleep", pauses.append)
     graph = Graph()
     graph.function("long", *["Plain"] * 1000)
     graph.node("call", "Call").attr["f"].func.name = "long"
