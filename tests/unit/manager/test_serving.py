@@ -73,7 +73,8 @@ def test_a_version_is_loaded_then_its_lanes_are_made_then_requests_find_it() -> 
         assert [frontend.routed for frontend in scene.frontends] == [[M], [M]]
         served = scene.serving.served(M)
         assert served is not None
-        assert (served.workers, served.warm_up) == (scene.workers, {"source": "off"})
+        assert [worker.device for worker in served.workers] == ["cpu:0", "cpu:1"]
+        assert served.warm_up == {"source": "off"}
 
     play(script)
 
