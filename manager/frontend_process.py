@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections import Counter
@@ -22,6 +23,7 @@ class FrontEndProcess(ChildProcess):
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
         self.listener = listener
         self.open = False  # may it accept connections?
+        self._introduced = asyncio.Event()  # the present process knows all, and accepts connections if it may
         #: By model and version: the present process's counts added to those of the ones before it.
         self.shadow_counts: dict[tuple[str, int], Counter[str]] = {}
         self._former_counts: dict[tuple[str, int], Counter[str]] = {}
@@ -44,6 +46,8 @@ class FrontEndProcess(ChildProcess):
             introduce(self)
             if self.open:
                 await self.call({"type": "open"})
+            self._introduced.set()
+            if self.restarts:
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
 
         await self.keep(options, {"listener": self.listener.fileno()}, boot)
@@ -60,9 +64,12 @@ class FrontEndProcess(ChildProcess):
 
     def gone(self) -> None:
         self._former_counts = dict(self.shadow_counts)
+        self._introduced.clear()
 
     async def accept(self) -> None:
-        """Let it accept connections from now on. Raises ServingError when it can't."""
+        """Let it accept connections from now on; returns when it does. Raises ServingError when it can't."""
         self.open = True
         share_with_the_past(self.listener)
-        await self.call({"type": "open"})
+        if self._introduced.is_set():
+            await self.call({"type": "open"})
+        await self._introduced.wait()  # models may be there before a front end is

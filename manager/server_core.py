@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 from manager.aspired_versions_manager import AspiredVersionsManager
 from manager.config_file import ConfigFile
@@ -23,6 +23,8 @@ from ringserve.servable import ServableId
 from ringserve.source import SourceAdapter
 
 _logger = logging.getLogger(__name__)
+
+_FAILED: Final = "PollFilesystemAndReloadConfig failed to ReloadConfig"
 
 MakeLoader = Callable[[ServableId, str, ModelConfig], VersionLoader]
 
@@ -68,6 +70,7 @@ class ServerCore:
         self._adapter: SourceAdapter[VersionLoader] = SourceAdapter(self._convert, manager.set_aspired_versions)
         self.models: dict[str, ModelConfig] = {}
         self.reloads = {"ok": 0, "refused": 0, "incomplete": 0}  # by how they ended
+        self._reports: set[asyncio.Task[None]] = set()  # on reloads from the file whose models are yet to settle
 
     def start(self, models: Sequence[ModelConfig]) -> None:
         """Begin to serve these models, which are known to be right."""
@@ -77,6 +80,8 @@ class ServerCore:
     def close(self) -> None:
         """Look for no more versions."""
         self._sources.close()
+        for report in self._reports:
+            report.cancel()
 
     def _convert(self, servable: ServableId, path: str) -> VersionLoader:
         model = self.models.get(servable.name)
@@ -101,9 +106,13 @@ class ServerCore:
         no version available by then have an error in their outcome, and go on loading. Raises ServingError for a
         configuration that is refused: nothing has changed then.
         """
+        return await self._begin_reload(config, timeout)
+
+    def _begin_reload(self, config: Any, timeout: float | None = None) -> Coroutine[Any, Any, list[ModelOutcome]]:
+        """Apply it at once, or raise; what remains is to wait for the outcomes."""
         if config.WhichOneof("config") is None:
             _logger.info("Taking no action for empty config.")
-            return []
+            return _nothing()
         try:
             self._check_kind(config)
             models = from_config(config)
@@ -115,7 +124,9 @@ class ServerCore:
             self.reloads["refused"] += 1
             raise
         began = self._monitor.now
-        changes = self._apply(models)
+        return self._outcomes(self._apply(models), began, timeout)
+
+    async def _outcomes(self, changes: dict[str, Any], began: int, timeout: float | None) -> list[ModelOutcome]:
         added = [name for name, change in changes.items() if change == "added"]
         await self._settle(added, began, (self._options.reload_timeout or None) if timeout is None else timeout)
         outcomes = [
@@ -196,10 +207,21 @@ class ServerCore:
             if not self._file.is_new(data):
                 return ""
             config = self._file.parse(data)
-            text = "PollFilesystemAndReloadConfig failed to ReloadConfig"
-            outcomes = await self.reload(config)
+            text = _FAILED
+            outcomes = self._begin_reload(config)
         except ServingError as error:
             return f"{text}: {error.message}"
         self._file.applied(data)
-        incomplete = failure(outcomes)
-        return f"{text}: {incomplete.message}" if incomplete else ""
+        task = asyncio.get_running_loop().create_task(self._report(outcomes))
+        self._reports.add(task)
+        task.add_done_callback(self._reports.discard)
+        return ""
+
+    async def _report(self, outcomes: Coroutine[Any, Any, list[ModelOutcome]]) -> None:
+        """Say which models have not come up, once that is known; what is new in the file meanwhile does not wait for it."""
+        if incomplete := failure(await outcomes):
+            _logger.error("%s: %s", _FAILED, incomplete.message)
+
+
+async def _nothing() -> list[ModelOutcome]:
+    return []

@@ -125,7 +125,7 @@ class Supervisor:
             budget,
             Retry.from_options(options),
             loads=_FIRST_LOADS_A_CPU * schedulable_cpus(),
-            unloads=options.num_unload_threads or _MANY,
+            unloads=options.num_unload_threads if options.num_unload_threads > 0 else _MANY,
         )
         self._core = ServerCore(
             options,
@@ -152,22 +152,29 @@ class Supervisor:
         stopped = asyncio.ensure_future(self._stop.wait())
         settled = asyncio.ensure_future(self._settle())
         follower: asyncio.Task[None] | None = None
+        opened: asyncio.Future[list[None]] | None = None
         try:
             await asyncio.wait([stopped, settled, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
             if self._stop.is_set():
                 return
             self._check_served()
-            self._manager.limit_loads(self._options.num_load_threads or max(schedulable_cpus(), _FEWEST_LOADS))
+            loads = self._options.num_load_threads
+            self._manager.limit_loads(loads if loads > 0 else max(schedulable_cpus(), _FEWEST_LOADS))
             if self._file is not None and self._options.model_config_file_poll_wait_seconds > 0:
                 follow = self._core.follow_file(self._options.model_config_file_poll_wait_seconds)
                 follower = asyncio.get_running_loop().create_task(follow)
-            await asyncio.gather(*(frontend.accept() for frontend in self._frontends))
+            opened = asyncio.gather(*(frontend.accept() for frontend in self._frontends))
+            await asyncio.wait([stopped, opened, *keepers], return_when=asyncio.FIRST_COMPLETED)
+            self._check(keepers)
+            if not opened.done():  # told to stop
+                return
+            opened.result()
             self._announce()
             await asyncio.wait([stopped, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
         finally:
-            for task in (stopped, settled, follower):
+            for task in (stopped, settled, follower, opened):
                 if task is not None:
                     task.cancel()
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
-
-import asyncio
 
 from fake_loader import FakeLoader
 from plugin_sources import Recorded
@@ -123,4 +122,4 @@ def config(*models: str) -> Any:
 
 
 def plain(outcomes: list[ModelOutcome]) -> list[tuple[str, str, Code | None]]:
-    return sorted((name, change, error and error.code) for name, change, error in outcomes)
+    return sorted((name, change, error.code if error else None) for name, change, error in outcomes)

@@ -6,6 +6,7 @@ import pytest
 from fake_loader import BAD, FakeLoader, settle
 from stage import Stage, play
 
+from manager.version_loader import VersionLoader
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId, State
 from ringserve.source import ServableData
@@ -279,7 +280,7 @@ def test_an_item_that_is_an_error_ends_and_the_others_are_loaded() -> None:
 def test_a_list_with_versions_of_another_servable_is_dropped_whole(caplog: pytest.LogCaptureFixture) -> None:
     async def script(stage: Stage) -> None:
         await stage.serve(1)
-        items = [ServableData(ServableId(name, 2), FakeLoader()) for name in ("m", "n")]
+        items: list[ServableData[VersionLoader]] = [ServableData(ServableId(name, 2), FakeLoader()) for name in ("m", "n")]
         stage.manager.set_aspired_versions("m", items)
         await settle()
         assert stage.events == []

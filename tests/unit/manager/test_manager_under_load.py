@@ -105,6 +105,28 @@ def test_a_load_waits_for_memory_that_another_one_may_give_back() -> None:
     play(script, limit=100)
 
 
+def test_a_load_waits_for_memory_that_an_unload_gives_back_and_is_refused_when_none_is_under_way() -> None:
+    async def script(stage: Stage) -> None:
+        for name in ("a", "b", "c"):
+            stage.loaders[name, 1] = FakeLoader(size=60)
+        await stage.serve(1, name="a")
+        unloaded = stage.loader(1, "a").hold("unload")
+        stage.aspire(name="a")
+        await settle()
+        stage.aspire(1, name="b")
+        await settle()
+        assert stage.states["b", 1] is State.START
+        unloaded.set()
+        await settle()
+        assert stage.available("b") == [1]
+        assert ("END", "b", 1) not in stage.events
+        stage.aspire(1, name="c")
+        await settle()
+        assert stage.states["c", 1] is State.END
+
+    play(script, limit=100)
+
+
 def test_what_no_memory_is_left_for_fails_and_is_tried_again_when_some_is() -> None:
     async def script(stage: Stage) -> None:
         for name in ("a", "b"):

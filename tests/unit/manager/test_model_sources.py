@@ -38,7 +38,7 @@ class Watched:
 
     def trouble(self, name: str = "m") -> tuple[Code, str] | None:
         error = self.troubles.get(name)
-        return error and (error.code, error.message)
+        return (error.code, error.message) if error else None
 
 
 async def come(happened: Callable[[], bool]) -> None:

@@ -34,7 +34,7 @@ def seen() -> Observed:
 
 
 def text(error: ServingError | None) -> str | None:
-    return error and error.message
+    return error.message if error else None
 
 
 def test_versions_are_shown_highest_first_each_with_its_last_state(seen: Observed) -> None:
@@ -138,8 +138,9 @@ def test_the_source_s_word_settles_a_model_that_has_no_version_on_its_way(seen: 
 def test_what_was_before_does_not_count(seen: Observed) -> None:
     for version, state in ((1, State.AVAILABLE), (2, State.LOADING)):
         seen.say("m", version, state)
-    seen.say("m", 3, State.END, BAD)
     seen.note_trouble("n", BAD)
+    assert seen.error("n", seen.now) is None
+    seen.say("m", 3, State.END, BAD)
     since = seen.now
     assert not seen.is_settled("m", since)
     assert not seen.is_settled("n", since)

@@ -1,4 +1,4 @@
-"""The loader of one version: what it asks of workers, when its files have changed, and what its memory was measured to be."""
+"""The loader of one version: what it asks of workers, when its files have changed, and how much memory a load took."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_all_workers_get_the_same_request(scene: Scene) -> None:
         await loader.quiesce()
         await loader.unload()
         assert [worker.held for worker in scene.workers] == [[], []]
-        assert scene.cache.fetched == scene.cache.dropped == []
+        assert (scene.cache.fetched, scene.cache.dropped) == ([], [])
 
     run(work())
 
