@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Loop:
         self._commands: deque[Callable[[], None]] = deque()
         self._watched: list[tuple[memoryview, LaneConsumer, Queue]] = []  # every lane, flat: the look is the quicker
         self._active: list[Queue] = []  # with requests waiting when last seen
+        self._recent: list[Queue] = []  # those that the last look found
         self._next_look = 0
 
     def add(self, *queues: Queue) -> None:
@@ -51,7 +53,7 @@ class Loop:
     def watch(self) -> None:
         """Lanes have come or gone. In the loop's thread."""
         self._watched = [(lane.consumer.lane.words, lane.consumer, q) for q in self.queues for lane in q.lanes]
-        self._active = []
+        self._active = self._recent = []
         self._next_look = 0
 
     def post(self, command: Callable[[], None]) -> None:
@@ -63,6 +65,10 @@ class Loop:
         """Until `stopping` is set, by a command."""
         while not self.stopping:
             self.doorbell.wait()
+            if self._recent:  # most likely it is they again, who need not wait for a look at hundreds of lanes
+                self._active = self._recent
+                self._next_look = sys.maxsize
+                self.turn()
             self._next_look = 0
             while self.turn():
                 pass
@@ -84,6 +90,8 @@ class Loop:
         submitted = SUBMITTED
         waiting = [queue for words, consumer, queue in self._watched if words[submitted] != consumer.taken]
         self._active = list(dict.fromkeys(waiting)) if len(waiting) > 1 else waiting
+        if self._active:
+            self._recent = self._active
         self._next_look = now + _LOOK_NS * len(self._watched)
 
     def _turn(self, queue: Queue, now: int) -> bool:

@@ -25,6 +25,7 @@ from workers.probe import CHANGES_STATE, Report, packed_rows, synthetic_rows
 BUDGET_SECONDS: Final = 3.0
 
 _MOST_ELEMENTS: Final = 1 << 22  # of one made-up tensor
+_OF_EXAMPLES: Final = ("tensorflow/serving/classify", "tensorflow/serving/regress")
 _INTERNAL: Final = "__saved_model"  # TensorFlow's own: __saved_model_init_op, __saved_model_train_op
 
 
@@ -60,7 +61,9 @@ class SyntheticWarmUp:
             self.notes.append(f"signature {name}: left out, as {CHANGES_STATE}")
             return
         report = self._report_of(name)
-        if report.form is None:
+        if report.form is None and self._version.signatures[name].method in _OF_EXAMPLES:
+            self.notes.append(f"signature {name}: left out, as it takes tf.Examples, which can't be made up")
+        elif report.form is None:
             tensors = _synthetic_request(self._version.signatures[name])
             self.requests += 1
             with self._version.run(name, tensors, False):

@@ -28,8 +28,8 @@ from workers.versions import Platforms, Versions
 _logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS: Final = 1.0
-_QUIET_PRIORITY: Final = 10  # "nice"
-_FEWEST_THREADS: Final = 4  # that load or unload, where no flag says how many
+_THREADS_A_CPU: Final = 4  # as many as the supervisor lets load at a time when it starts
+_FEWEST_THREADS: Final = 16
 
 
 class Worker:
@@ -44,13 +44,11 @@ class Worker:
         self._make_platforms = make_platforms
         self._versions: Versions
         self._queues = Queues(self._loop, self._find)
-        loads = _threads(options.num_load_threads)
-        self._loading = ThreadPoolExecutor(loads, "load")
-        self._quiet_loading = ThreadPoolExecutor(loads, "quiet load", initializer=_lower_priority)
+        # The supervisor says how much goes on at a time; these many threads so that what hangs holds up nothing else.
+        self._loading = ThreadPoolExecutor(_threads(options.num_load_threads), "load")
         self._unloading = ThreadPoolExecutor(_threads(options.num_unload_threads), "unload")
-        self._estimating = ThreadPoolExecutor(1, "estimate")
-        self._probing = ThreadPoolExecutor(1, "probe")  # a lane need not wait for another version's long load
-        self._platforms_in_use: set[str] = set()
+        self._estimating = ThreadPoolExecutor(_threads(options.num_load_threads), "estimate")
+        self._probing = ThreadPoolExecutor(_threads(0), "probe")  # a lane need not wait for another version's long load
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "load": self._on_load,
             "estimate": self._on_estimate,
@@ -114,14 +112,11 @@ class Worker:
 
         def load() -> Message:
             version, warm_up = self._versions.load(servable, message["path"], platform, message["options"])
-            self._platforms_in_use.add(platform)
             self._loop.post(lambda: self._queues.welcome(servable))
             signatures = [signature.to_wire() for signature in version.signatures.values()]
             return {"signatures": signatures, "metadata": version.metadata, "warm_up": warm_up.to_wire()}
 
-        # Not the first load of a platform: the thread pools that it makes inherit its priority for good.
-        quietly = platform in self._platforms_in_use
-        self._job(self._quiet_loading if quietly else self._loading, message, load)
+        self._job(self._loading, message, load)
 
     def _on_estimate(self, message: Message, _: list[int]) -> None:
         servable = ServableId(*message["servable"])
@@ -209,10 +204,4 @@ def _failure(code: Code, text: str) -> Message:
 
 
 def _threads(flag: int) -> int:
-    return flag if flag > 0 else max(_FEWEST_THREADS, schedulable_cpus())
-
-
-def _lower_priority() -> None:
-    """Let this thread wait for the ones that serve."""
-    thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, max(_QUIET_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread)))
+    return max(flag, _THREADS_A_CPU * schedulable_cpus(), _FEWEST_THREADS)

@@ -57,6 +57,31 @@ def test_one_ring_wakes_for_all_that_waits(loop: Loop) -> None:
         assert rig.front.answers() == [good(2.0 * row + 1) for row in range(9)]
 
 
+def test_a_queue_that_is_busy_keeps_no_other_waiting(loop: Loop) -> None:
+    version = SmallVersion()
+    with Rig(version, most_rows=1) as busy, Rig(version, most_rows=1) as other:
+        loop.add(busy.queue, other.queue)
+        for _ in range(50):
+            busy.front.submit(1.0)
+        assert loop.turn()
+        other.front.submit(2.0)  # nobody looks at its lane for a while, and its ring may have been heard before
+        give_up = time.monotonic() + 20
+        while not other.front.producer.completed:
+            assert loop.turn() and time.monotonic() < give_up
+        assert busy.front.producer.completed < 50
+
+
+def test_a_lane_that_was_quiet_is_looked_at_after_each_ring(loop: Loop) -> None:
+    with Rig(SmallVersion()) as one, Rig(SmallVersion()) as other:
+        loop.add(one.queue, other.queue)
+        with running(loop):
+            for front in (one.front, other.front, other.front, one.front, other.front):
+                before = front.producer.completed
+                front.submit(1.0)
+                loop.doorbell.ring()
+                until(lambda: front.producer.completed == before + 1)  # noqa: B023 - called in this turn of the loop only
+
+
 def test_a_beat_shows_in_every_lane(loop: Loop) -> None:
     with Rig(SmallVersion(), fronts=2) as rig:
         loop.add(rig.queue)

@@ -61,10 +61,6 @@ class Together(Loader):
     def load(self):
         together.wait()
         return Servable()
-
-class SaysPriority(Loader):
-    def load(self):
-        return Servable(f"priority {os.getpriority(os.PRIO_PROCESS, threading.get_native_id())}")
 """
 
 
@@ -255,11 +251,3 @@ def test_versions_load_beside_each_other(worker: RunningWorker) -> None:
     message: Message = {"path": "/", "platform": "tempers:Together", "options": {}}
     calls = [worker.send("load", servable=["together", number], **message) for number in (1, 2)]
     assert [error(worker.answer(call)) for call in calls] == [(0, ""), (0, "")]
-
-
-def test_later_loads_of_a_platform_let_others_serve(worker: RunningWorker) -> None:
-    first = worker.load("first", "/", "tempers:SaysPriority")
-    later = worker.load("later", "/", "tempers:SaysPriority")
-    usual = os.getpriority(os.PRIO_PROCESS, worker.process.pid)
-    expected = [f"priority {usual}", f"priority {max(usual, 10)}"]
-    assert [answer["signatures"][0][0] for answer in (first, later)] == expected
