@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from manager.version_policy import parse_version
+from manager.version_policy import is_version, parse_version
 from ringserve.errors import Code, ServingError
 
 _DEFAULT_TIMEOUT: Final = 60.0
 _LONGEST_TIMEOUT: Final = 86400.0
-_INT64: Final = 1 << 63
 
 
 class AdminRequest:
@@ -54,11 +53,9 @@ class AdminRequest:
 
     def optional_version(self, name: str) -> int | None:
         value = self._take(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not -_INT64 <= value < _INT64:
+        if value is not None and not is_version(value):
             raise _invalid(f"{name} is not the number of a version: {_shown(value)}")
-        return value
+        return cast(int | None, value)
 
     def number(self, name: str) -> float:
         """A finite number that has to be there."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from manager import config_edits
 from manager.admin_request import AdminRequest
 from manager.administered import Administered
-from manager.config_file import ConfigFile
 from manager.model_changes import Deadline, ModelChanges
 from manager.model_view import ModelView, has_ended
 from ringserve.errors import Code, ServingError
@@ -30,7 +29,7 @@ class AdminVerbs:
 
     def __init__(self, administered: Administered) -> None:
         self._administered = administered
-        self._changes = ModelChanges(administered)
+        self._changes = ModelChanges()
         self.verbs: Mapping[str, Callable[[AdminRequest], Awaitable[_Answer]]] = {
             "list": self._list,
             "status": self._status,
@@ -116,8 +115,8 @@ class AdminVerbs:
         request.done()
         if path is not None and not path.startswith("/"):  # it would be relative to the server's folder, not the caller's
             raise ServingError(Code.INVALID_ARGUMENT, f"file is not an absolute path: {path}")
-        make = self._administered.read_config_file if path is None else lambda: _read(path)
-        return {"outcomes": _outcomes(await self._changes.apply(make, Deadline(request.timeout)))}
+        reload = partial(self._administered.reload_file, path)
+        return {"outcomes": _outcomes(await self._changes.apply(reload, Deadline(request.timeout)))}
 
     async def _set_label(self, request: AdminRequest) -> _Answer:
         label, weights = request.text("label"), request.weights("versions")
@@ -143,12 +142,14 @@ class AdminVerbs:
     async def _change(self, name: str, edit: Callable[[Any], None], deadline: Deadline) -> Sequence[ModelOutcome]:
         """Apply an edit of one model; raises the error that came of it for that model."""
 
-        def edited() -> Any:
+        async def reload(seconds: float) -> list[ModelOutcome]:
+            # Nothing comes between these: `reload` applies the config before it waits for anything. So each of two changes
+            # at the same time edits what the other made, and neither is lost.
             config = self._administered.config()
             edit(config)
-            return config
+            return await self._administered.reload(config, seconds)
 
-        outcomes = await self._changes.apply(edited, deadline)
+        outcomes = await self._changes.apply(reload, deadline)
         for outcome in outcomes:
             if outcome.name == name and outcome.error is not None:
                 raise outcome.error
@@ -166,13 +167,6 @@ def error_fields(error: ServingError) -> dict[str, str]:
 def _summary(model: Mapping[str, Any]) -> _Answer:
     versions = [{"version": entry["version"], "state": entry["state"]} for entry in model["versions"]]
     return {**{key: model[key] for key in _LISTED}, "versions": versions}
-
-
-def _read(path: str) -> Any:
-    if Path(path).exists() and not Path(path).is_file():  # a pipe would stop the whole server
-        raise ServingError(Code.INVALID_ARGUMENT, f"{path} is not a plain file")
-    file = ConfigFile(path)
-    return file.parse(file.read())
 
 
 def _outcomes(outcomes: Sequence[ModelOutcome]) -> list[_Answer]:

@@ -22,8 +22,11 @@ class Administered(Protocol):
         Raises ServingError when it is refused.
         """
 
-    def read_config_file(self) -> Any:
-        """The message in the server's own config file. Raises ServingError; also when the server has no such file."""
+    async def reload_file(self, path: str | None, timeout: float | None = None) -> list[ModelOutcome]:
+        """Take the config in this file, or (None) in the server's own, likewise.
+
+        Raises ServingError also when the file can't be read, or the server has none.
+        """
 
     def describe(self) -> Message:
         """All models, with their versions' states, and all processes, as they are now, in values that JSON has."""

@@ -23,8 +23,8 @@ class Administration:
     async def reload(self, config: Any, timeout: float | None = None) -> list[ModelOutcome]:
         return await self._core.reload(config, timeout)
 
-    def read_config_file(self) -> Any:
-        return self._core.read_config_file()
+    async def reload_file(self, path: str | None, timeout: float | None = None) -> list[ModelOutcome]:
+        return await self._core.reload_file(path, timeout)
 
     def describe(self) -> Message:
         return self._description.describe()

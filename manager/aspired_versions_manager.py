@@ -23,7 +23,7 @@ Versions = Sequence[ServableData[VersionLoader]]
 Stream = dict[int, LoaderHarness]
 
 #: States in which a version that nobody wanted any more stays what it is when it is wanted again.
-_KEPT: Final = frozenset((HarnessState.LOAD_REQUESTED, HarnessState.LOAD_APPROVED, HarnessState.LOADING, HarnessState.READY))
+_KEPT: Final = frozenset((HarnessState.LOAD_APPROVED, HarnessState.LOADING, HarnessState.READY))
 
 
 class AspiredVersionsManager:
@@ -51,7 +51,8 @@ class AspiredVersionsManager:
         self._streams: dict[str, Stream] = {}
         self._pending: dict[str, Versions] = {}
         self._timers: dict[ServableId, asyncio.TimerHandle] = {}
-        self._looking: set[ServableId] = set()  # failed versions whose files are being looked at
+        self._loading: dict[LoaderHarness, asyncio.Task[None]] = {}  # each one's last attempt
+        self._looking: set[LoaderHarness] = set()  # failed ones whose files are being looked at
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -66,10 +67,17 @@ class AspiredVersionsManager:
         wanted = {version.id.version for version in versions}
         for harness in self._streams.get(name, {}).values():
             if harness.id.version not in wanted:
-                harness.aspired = False
-                self._cancel_retry(harness.id)
+                self._disown(harness)
         self._pending[name] = versions
         self._advance(name)
+
+    def _disown(self, harness: LoaderHarness) -> None:
+        """Nobody wants it any more. Its load ends at once while it only waits: for its turn, its files or memory."""
+        harness.aspired = False
+        self._cancel_retry(harness.id)
+        if harness.state is HarnessState.LOAD_REQUESTED:
+            self._loading[harness].cancel()
+            harness.fail(CANCELLED)
 
     def limit_loads(self, count: int) -> None:
         """From now on begin a load only while fewer than `count` begun since now are under way."""
@@ -86,7 +94,7 @@ class AspiredVersionsManager:
             harness = stream[step.id.version]
             if step.verb is Verb.LOAD:
                 harness.request_load()
-                self._spawn(name, self._load(harness))
+                self._loading[harness] = self._spawn(name, self._load(harness))
             else:
                 harness.request_unload()
                 self._spawn(name, self._unload(harness))
@@ -98,6 +106,12 @@ class AspiredVersionsManager:
             if harness.state is HarnessState.NEW:  # upstream says nothing, and shows it as starting for ever
                 harness.fail(CANCELLED)
             del stream[harness.id.version]
+            self._discard(harness)
+
+    def _discard(self, harness: LoaderHarness) -> None:
+        self._loading.pop(harness, None)
+        if harness.loader is not None:
+            self._spawn(harness.id.name, harness.loader.discard())
 
     def _apply(self, name: str, stream: Stream) -> None:
         """Apply what can be applied of the pending list; a version in it that is on its way out must first be gone.
@@ -112,7 +126,9 @@ class AspiredVersionsManager:
         """One version of a list; says whether that is done."""
         harness = stream.get(version.id.version)
         if harness is None or _gives_way(harness, version.data):
-            self._cancel_retry(version.id)
+            if harness is not None:
+                self._disown(harness)
+                self._discard(harness)
             stream[version.id.version] = LoaderHarness(version.id, version.data, self._bus)
         elif harness.aspired:
             self._look_again(harness)
@@ -127,9 +143,6 @@ class AspiredVersionsManager:
         loader = harness.loader
         assert loader is not None
         async with self._loads:
-            if not harness.aspired:
-                harness.fail(CANCELLED)
-                return
             try:
                 await self._reserve(harness, loader)
             except Exception as error:
@@ -150,10 +163,6 @@ class AspiredVersionsManager:
         harness.approve_load()
 
     async def _load_approved(self, harness: LoaderHarness) -> None:
-        if not harness.aspired:  # the wait for memory, or for a copy of the files, may have been long
-            harness.fail(CANCELLED)
-            self._budget.free(harness.id)
-            return
         try:
             await harness.load()
         finally:
@@ -195,15 +204,15 @@ class AspiredVersionsManager:
 
     def _look_again(self, harness: LoaderHarness) -> None:
         """A failed version is in a new list: if its files have changed, it may be a whole one by now."""
-        if harness.state is HarnessState.ERROR and harness.loader is not None and harness.id not in self._looking:
-            self._looking.add(harness.id)
+        if harness.state is HarnessState.ERROR and harness.loader is not None and harness not in self._looking:
+            self._looking.add(harness)
             self._spawn(harness.id.name, self._look_at_files(harness, harness.loader))
 
     async def _look_at_files(self, harness: LoaderHarness, loader: VersionLoader) -> None:
         try:
             changed = await loader.changed()
         finally:
-            self._looking.discard(harness.id)
+            self._looking.discard(harness)
         if changed and harness.aspired and harness.state is HarnessState.ERROR:
             _logger.info("the files of servable version %s have changed: it is tried again", harness.id)
             harness.attempts = 0
@@ -219,10 +228,11 @@ class AspiredVersionsManager:
         for stream in self._streams.values():
             yield from stream.values()
 
-    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._done(name, done))
+        return task
 
     def _done(self, name: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

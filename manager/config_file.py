@@ -32,9 +32,12 @@ class ConfigFile:
         self._applied: bytes | None = None
 
     def read(self) -> bytes:
-        """What it holds. Raises ServingError (NOT_FOUND)."""
+        """What it holds. Raises ServingError: NOT_FOUND, and INVALID_ARGUMENT for a pipe, say, which might never end."""
+        path = Path(self.path)
+        if path.exists() and not path.is_file():
+            raise ServingError(Code.INVALID_ARGUMENT, f"{self.path} is not a plain file")
         try:
-            return Path(self.path).read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise ServingError(Code.NOT_FOUND, f"{self.path}; {error.strerror}") from error
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from manager.aspired_versions_manager import AspiredVersionsManager
 from manager.child_process import ChildProcess
 from manager.event_bus import EventBus, ServableState
 from manager.memory_budget import MemoryBudget
@@ -19,11 +18,18 @@ from ringserve.servable import ServableId, State
 class LoadHistory:
     """What is known of versions' loads, beside their states: how many went well, how long the last ones took."""
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, monitor: ServableStateMonitor) -> None:
+        self._monitor = monitor
         self.counts: dict[tuple[str, str], int] = {}  # by model and "ok" or "failed"
         self.seconds: dict[ServableId, float] = {}
         self._began: dict[ServableId, int] = {}
         bus.subscribe(self._note)
+        monitor.on_forget(self._forget)
+
+    def _forget(self, name: str, _: list[int]) -> None:
+        if not self._monitor.versions(name):
+            for result in ("ok", "failed"):
+                self.counts.pop((name, result), None)
 
     def _note(self, event: ServableState) -> None:
         if event.state is State.LOADING:
@@ -49,6 +55,7 @@ class Description:
     def __init__(
         self,
         core: ServerCore,
+        manager: AspiredVersionsManager,
         monitor: ServableStateMonitor,
         serving: Serving,
         budget: MemoryBudget,
@@ -56,6 +63,7 @@ class Description:
         workers: list[WorkerProcess],
     ) -> None:
         self._core = core
+        self._manager = manager
         self._monitor = monitor
         self._serving = serving
         self._budget = budget
@@ -100,6 +108,7 @@ class Description:
         return {
             "version": event.id.version,
             "state": event.state.name,
+            "aspired": self._manager.aspires(event.id),
             "error_code": event.error.code.name if event.error else "OK",
             "error_message": event.error.message if event.error else "",
             "since": event.time_ns / 1e9,

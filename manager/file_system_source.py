@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 
 from manager.daemon_threads import DaemonThreads
 from manager.found_versions import find_versions
+from manager.loader_harness import as_serving_error
 from manager.model_config import ModelConfig
 from manager.replaced_folders import ReplacedFolders
 from ringserve.errors import Code, ServingError
@@ -120,20 +121,28 @@ class FileSystemStoragePathSource:
         await asyncio.gather(*map(self._look, list(self._watched.values())))
 
     async def _look(self, watched: _Watched) -> None:
-        config = watched.config
+        name = watched.config.name
         async with watched.looking:
             try:
-                found = await self._patiently(watched, partial(find_versions, config))
+                await self._find(watched)
             except ServingError as error:
-                self._set_trouble(config.name, error, watched)
-                return
-            if not self._is_current(watched):
-                return
-            self._set_trouble(config.name, found.trouble, watched)
-            self._emit(config.name, found.versions)
-            replaced = await self._patiently(watched, partial(watched.folders.check, config.name, found.versions))
-            self._set_trouble(config.name, found.trouble, watched)
-            self._warn(watched, found.warnings, replaced)
+                self._set_trouble(name, error, watched)
+            except Exception as error:  # storage has its surprises: the next look may go well
+                trouble = as_serving_error(error)
+                if self._troubles.get(name) != trouble.message:
+                    _logger.error("a look at servable %s failed in a way it never should", name, exc_info=error)
+                self._set_trouble(name, trouble, watched)
+
+    async def _find(self, watched: _Watched) -> None:
+        config = watched.config
+        found = await self._patiently(watched, partial(find_versions, config))
+        if not self._is_current(watched):
+            return
+        self._set_trouble(config.name, found.trouble, watched)
+        self._emit(config.name, found.versions)
+        replaced = await self._patiently(watched, partial(watched.folders.check, config.name, found.versions))
+        self._set_trouble(config.name, found.trouble, watched)
+        self._warn(watched, found.warnings, replaced)
 
     def _is_current(self, watched: _Watched) -> bool:
         return self._watched.get(watched.config.name) is watched

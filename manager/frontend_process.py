@@ -23,6 +23,7 @@ class FrontEndProcess(ChildProcess):
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
         self.listener = listener
         self.open = False  # may it accept connections?
+        self.informed = False  # is the present process told of what is served, and of each change?
         self._introduced = asyncio.Event()  # the present process knows all, and accepts connections if it may
         #: By model and version: the present process's counts added to those of the ones before it.
         self.shadow_counts: dict[tuple[str, int], Counter[str]] = {}
@@ -63,6 +64,7 @@ class FrontEndProcess(ChildProcess):
             self.send({"type": "metrics", "call": message["call"], "text": self._metrics()})
 
     def gone(self) -> None:
+        self.informed = False
         self._former_counts = dict(self.shadow_counts)
         self._introduced.clear()
 

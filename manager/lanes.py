@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,19 +60,27 @@ class Lanes:
         self._records: dict[int, LaneRecord] = {}
         self._numbers = itertools.count(1)
 
-    async def make(self, frontend: FrontEndProcess, worker: WorkerProcess, route: Route) -> None:
+    async def make(
+        self,
+        frontend: FrontEndProcess,
+        worker: WorkerProcess,
+        route: Route,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Make a lane and hand it to the worker, then to the front end. Raises ServingError when the worker can't.
 
-        A worker that ends meanwhile is asked once more when it is back.
+        A worker that ends meanwhile is asked once more when it is back. A lane that `is_wanted` no more is dropped.
         """
         try:
-            await self._make(frontend, worker, route)
+            await self._make(frontend, worker, route, is_wanted)
         except ServingError:
             if worker.ready.is_set():
                 raise
-            await self._make(frontend, worker, route)
+            await self._make(frontend, worker, route, is_wanted)
 
-    async def _make(self, frontend: FrontEndProcess, worker: WorkerProcess, route: Route) -> None:
+    async def _make(
+        self, frontend: FrontEndProcess, worker: WorkerProcess, route: Route, is_wanted: Callable[[], bool]
+    ) -> None:
         await worker.ready.wait()
         report = await worker.call({"type": "form", **route.to_wire()})
         columns = report["columns"]
@@ -87,14 +96,13 @@ class Lanes:
         lane = Lane.create(LaneSpec.from_wire(columns, self._ring_bytes), label)
         record = LaneRecord(next(self._numbers), frontend, worker, route, columns, os.dup(lane.segment.fd))
         lane.close()
-        pid = frontend.pid
         self._records[record.number] = record
         try:
             await self._attach(record)
         except BaseException:
             self._forget(record)
             raise
-        if frontend.pid != pid:  # another process by now, which asks for lanes of its own
+        if record.number in self._records and not is_wanted():
             self._drop(record)
         if record.number not in self._records:
             return

@@ -115,6 +115,7 @@ class LoaderHarness:
             self.measured = await self._loader.load()
             if not self.aspired:
                 self._move(HarnessState.UNLOADING)
+                self._publish(State.UNLOADING)
                 await self._loader.quiesce()
                 await self._loader.unload()
                 self.fail(CANCELLED)

@@ -13,7 +13,10 @@ _MOST_RATIO: Final = 10.0
 
 
 class MemoryBudget:
-    """Reservations are decided one at a time, in the order they are asked for, as upstream's."""
+    """Whoever finds no room waits for what may come back; one that fits goes ahead of those that wait.
+
+    Upstream decides strictly in the order of asking: there one that is too large holds up all after it.
+    """
 
     def __init__(self, limit: int) -> None:
         """`limit` in bytes; 0: none."""
@@ -23,7 +26,6 @@ class MemoryBudget:
         self._ratios: dict[str, float] = {}  # by servable name: measured to estimated
         self._under_way = 0  # loads and unloads that may yet give something back
         self._changed = asyncio.Event()
-        self._deciding = asyncio.Lock()
 
     @property
     def reserved(self) -> int:
@@ -38,20 +40,21 @@ class MemoryBudget:
 
         Waits while loads or unloads are under way. Raises ServingError (RESOURCE_EXHAUSTED) when it can't fit.
         """
-        async with self._deciding:
-            size = int(estimate * self._ratios.get(servable.name, 1.0))
-            while self.limit and self.reserved + size > self.limit:
-                if not self._under_way:
-                    raise ServingError(
-                        Code.RESOURCE_EXHAUSTED,
-                        f"Insufficient resources to load servable {servable}: it needs some {size} bytes, and of "
-                        f"--total_model_memory_limit_bytes={self.limit} {self.reserved} are taken",
-                    )
-                self._changed.clear()
-                await self._changed.wait()
-            self._estimates[servable] = estimate
-            self._reserved[servable] = size
-            self._under_way += 1
+        while self.limit and self.reserved + self._size(servable, estimate) > self.limit:
+            if not self._under_way:
+                raise ServingError(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"Insufficient resources to load servable {servable}: it needs some {self._size(servable, estimate)} "
+                    f"bytes, and of --total_model_memory_limit_bytes={self.limit} {self.reserved} are taken",
+                )
+            self._changed.clear()
+            await self._changed.wait()  # which wakes all that wait, in the order they came
+        self._estimates[servable] = estimate
+        self._reserved[servable] = self._size(servable, estimate)
+        self._under_way += 1
+
+    def _size(self, servable: ServableId, estimate: int) -> int:
+        return int(estimate * self._ratios.get(servable.name, 1.0))
 
     def loaded(self, servable: ServableId, measured: int | None) -> None:
         """Its load has gone well; `measured`: bytes that it took, None where that can't be told."""

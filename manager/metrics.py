@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psutil
 
+from manager.model_view import has_ended, has_failed
 from ringserve.channel import Message
 from ringserve.servable import State
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-#: What `render` returns, as HTTP names it.
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
 _Samples = Iterator[tuple[tuple[str, ...], float]]
 
+_SECONDS: Final = 1.0
 _STATES: Final = tuple(state.name for state in State if state is not State.UNKNOWN)
 
 
@@ -66,6 +67,22 @@ def render(description: Message) -> str:
     return generate_latest(registry).decode()
 
 
+class MetricsPage:
+    """What `render` says, made anew once a second at most: the loop that it takes time from has more to do."""
+
+    def __init__(self, describe: Callable[[], Message], clock: Callable[[], float] = time.monotonic) -> None:
+        self._describe = describe
+        self._clock = clock
+        self._text = ""
+        self._due = -math.inf
+
+    def text(self) -> str:
+        if self._clock() >= self._due:
+            self._text = render(self._describe())
+            self._due = self._clock() + _SECONDS
+        return self._text
+
+
 class _Described:
     """A collector, as prometheus_client calls what yields metrics."""
 
@@ -88,8 +105,13 @@ class _Described:
 
 
 def _versions(description: Message) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Those that have not ended, and of each model the last that failed: the others only grow in number."""
     for model in description["models"]:
-        for entry in model["versions"]:
+        if has_ended(model):
+            continue
+        entries = [entry for entry in model["versions"] if entry["state"] != State.END.name]
+        failed = [entry for entry in model["versions"] if has_failed(entry)]
+        for entry in entries + sorted(failed, key=lambda entry: entry["since"])[-1:]:
             yield model["name"], str(entry["version"]), entry
 
 
@@ -106,8 +128,10 @@ def _load_seconds(description: Message) -> _Samples:
 
 
 def _loads(description: Message) -> _Samples:
+    gone = {model["name"] for model in description["models"] if has_ended(model)}
     for load in description["loads"]:
-        yield (load["model"], load["result"]), load["count"]
+        if load["model"] not in gone:
+            yield (load["model"], load["result"]), load["count"]
 
 
 def _warm_up(description: Message, what: str) -> _Samples:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -39,45 +39,53 @@ class ModelCache:
         self._root = root
         self._lock = threading.Lock()
         self._swept = False
-        self._held: dict[ServableId, HeldFolder] = {}
+        self._held: dict[Hashable, HeldFolder] = {}  # by who holds it
 
     def fetch(
-        self, uri: str, servable: ServableId, fingerprint: str | None = None, stop: threading.Event | None = None
+        self,
+        uri: str,
+        servable: ServableId,
+        fingerprint: str | None = None,
+        stop: threading.Event | None = None,
+        holder: Hashable = None,
     ) -> str:
-        """The path of a copy of a version's folder, held until dropped. One with this fingerprint is used again.
+        """The path of a copy of a version's folder. One with this fingerprint is used again.
+
+        It is held until `holder`, the servable unless given, drops it or fetches another.
 
         Raises ServingError: NOT_FOUND, UNAVAILABLE (network; changed meanwhile), CANCELLED (`stop` was set), and others.
         """
+        holder = servable if holder is None else holder
         try:
             self._sweep_once()
-            self._drop_if_broken(servable)
+            self._drop_if_broken(holder, servable)
             stop = stop or threading.Event()
             folder = self._fetch(uri, servable, fingerprint or storage.fingerprint(uri), stop)
         except (OSError, ValueError) as error:
             raise storage_error(f"{uri}; to {self._root}", error) from error
-        if stop.is_set():  # nobody would drop it
-            folder.close()
+        if stop.is_set():
+            folder.remove()
             _check(uri, stop)
         with self._lock:
-            before = self._held.get(servable)
-            self._held[servable] = folder
+            before = self._held.get(holder)
+            self._held[holder] = folder
         if before is not None and before.path == folder.path:
             before.close()
         elif before is not None:
             before.remove()
         return str(folder.path / str(servable.version))
 
-    def _drop_if_broken(self, servable: ServableId) -> None:
-        """A copy that this server holds itself, and in which somebody tidied up: its own lock would keep it there."""
+    def _drop_if_broken(self, holder: Hashable, servable: ServableId) -> None:
+        """A copy in which somebody tidied up: the holder's own lock would keep it there."""
         with self._lock:
-            folder = self._held.get(servable)
+            folder = self._held.get(holder)
         if folder is not None and not _is_whole(folder.path, servable.version):
-            self.drop(servable)
+            self.drop(holder)
 
-    def drop(self, servable: ServableId) -> None:
-        """Remove the copy of a version that is not loaded any more, unless another server uses it."""
+    def drop(self, holder: Hashable) -> None:
+        """Remove the copy that it holds, unless another holder, here or in another server, uses it too."""
         with self._lock:
-            folder = self._held.pop(servable, None)
+            folder = self._held.pop(holder, None)
         if folder is not None:
             folder.remove()
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from manager.administered import Administered
 from ringserve.errors import Code, ServingError
 
 if TYPE_CHECKING:
     from manager.reload_outcome import ModelOutcome
+
+#: Has the server take another config and wait for what comes of it, so many seconds at most.
+Reload: TypeAlias = "Callable[[float], Awaitable[list[ModelOutcome]]]"
 
 _logger = logging.getLogger(__name__)
 
@@ -36,13 +38,12 @@ class Deadline:
 class ModelChanges:
     """A change that has begun goes on when whoever asked for it has gone, or waits no longer."""
 
-    def __init__(self, administered: Administered) -> None:
-        self._administered = administered
+    def __init__(self) -> None:
         self._under_way: set[asyncio.Task[list[ModelOutcome]]] = set()
 
-    async def apply(self, make: Callable[[], Any], deadline: Deadline) -> list[ModelOutcome]:
-        """Have the server take the config that `make` returns. Raises ServingError, also that of `make`."""
-        task = asyncio.get_running_loop().create_task(self._reload(make, deadline))
+    async def apply(self, reload: Reload, deadline: Deadline) -> list[ModelOutcome]:
+        """Have the server take another config. Raises ServingError when it is refused, or takes too long."""
+        task = asyncio.get_running_loop().create_task(self._reload(reload, deadline))
         self._under_way.add(task)
         task.add_done_callback(self._finish)
         await asyncio.wait([task], timeout=deadline.seconds + _GRACE_SECONDS)
@@ -51,10 +52,9 @@ class ModelChanges:
             raise ServingError(Code.DEADLINE_EXCEEDED, text)
         return task.result()
 
-    async def _reload(self, make: Callable[[], Any], deadline: Deadline) -> list[ModelOutcome]:
-        # Nothing comes between the two: `reload` applies the config before it waits for anything. So each of two changes at
-        # the same time edits what the other made, and neither is lost.
-        return await self._administered.reload(make(), max(deadline.left, _SHORTEST))
+    @staticmethod
+    async def _reload(reload: Reload, deadline: Deadline) -> list[ModelOutcome]:
+        return await reload(max(deadline.left, _SHORTEST))
 
     def _finish(self, task: asyncio.Task[list[ModelOutcome]]) -> None:
         self._under_way.discard(task)

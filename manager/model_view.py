@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from manager.administered import Administered
 from ringserve.errors import Code, ServingError
 from ringserve.servable import State
-
-_HELD: Final = frozenset({State.START.name, State.LOADING.name, State.AVAILABLE.name})
 
 
 class ModelView:
@@ -29,8 +27,8 @@ class ModelView:
         return [entry for entry in model["versions"] if version in (None, entry["version"])] if model else []
 
     def held(self) -> list[int]:
-        """The versions that are loaded or on the way."""
-        return [entry["version"] for entry in self.versions() if entry["state"] in _HELD]
+        """The versions that are to be served; not one that still is, until another has come in its place."""
+        return [entry["version"] for entry in self.versions() if entry["aspired"]]
 
     def since(self) -> dict[int, float]:
         """Since when each version is as it is."""
@@ -46,7 +44,7 @@ class ModelView:
         entries = self.versions(version)
         if any(entry["state"] == State.AVAILABLE.name for entry in entries):
             return True
-        failed = [entry for entry in entries if _failed(entry) and (before or {}).get(entry["version"]) != entry["since"]]
+        failed = [entry for entry in entries if has_failed(entry) and (before or {}).get(entry["version"]) != entry["since"]]
         if failed and len(failed) == len(entries):
             text = f"version {failed[0]['version']} of model {self.name}: {failed[0]['error_message']}"
             raise ServingError(Code[failed[0]["error_code"]], text)
@@ -76,5 +74,5 @@ def _ended(entry: Mapping[str, Any]) -> bool:
     return bool(entry["state"] == State.END.name)
 
 
-def _failed(entry: Mapping[str, Any]) -> bool:
+def has_failed(entry: Mapping[str, Any]) -> bool:
     return _ended(entry) and entry["error_code"] not in ("", Code.OK.name)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 from manager.aspired_versions_manager import AspiredVersionsManager
 from manager.config_file import ConfigFile
 from manager.daemon_threads import DaemonThreads
+from manager.loader_harness import as_serving_error
 from manager.model_config import ModelConfig, check, from_config, to_config
 from manager.model_sources import ModelSources
 from manager.reload_outcome import ModelOutcome, failure
@@ -70,7 +72,7 @@ class ServerCore:
         self._adapter: SourceAdapter[VersionLoader] = SourceAdapter(self._convert, manager.set_aspired_versions)
         self.models: dict[str, ModelConfig] = {}
         self.reloads = {"ok": 0, "refused": 0, "incomplete": 0}  # by how they ended
-        self._reports: set[asyncio.Task[None]] = set()  # on reloads from the file whose models are yet to settle
+        self._waiting: set[asyncio.Task[list[ModelOutcome]]] = set()  # reloads from the file: models are yet to settle
 
     def start(self, models: Sequence[ModelConfig]) -> None:
         """Begin to serve these models, which are known to be right."""
@@ -80,8 +82,8 @@ class ServerCore:
     def close(self) -> None:
         """Look for no more versions."""
         self._sources.close()
-        for report in self._reports:
-            report.cancel()
+        for waiting in self._waiting:
+            waiting.cancel()
 
     def _convert(self, servable: ServableId, path: str) -> VersionLoader:
         model = self.models.get(servable.name)
@@ -93,12 +95,6 @@ class ServerCore:
         """The present ModelServerConfig message; a copy."""
         return to_config(self.models.values())
 
-    def read_config_file(self) -> Any:
-        """What the server's model config file holds now. Raises ServingError; FAILED_PRECONDITION when it has none."""
-        if self._file is None:
-            raise ServingError(Code.FAILED_PRECONDITION, "The server was started without --model_config_file")
-        return self._file.parse(self._file.read())
-
     async def reload(self, config: Any, timeout: float | None = None) -> list[ModelOutcome]:
         """Bring the server to a new configuration: all of it, or none.
 
@@ -107,6 +103,21 @@ class ServerCore:
         configuration that is refused: nothing has changed then.
         """
         return await self._begin_reload(config, timeout)
+
+    async def reload_file(self, path: str | None, timeout: float | None = None) -> list[ModelOutcome]:
+        """As `reload`, of the config in this file, or (None) in the server's own.
+
+        Raises ServingError also when there is none. The seconds count from when it is read, which may take any time.
+        """
+        file = ConfigFile(path) if path is not None else self._file
+        if self._file is not None and path == self._file.path:
+            file = self._file
+        if file is None:
+            raise ServingError(Code.FAILED_PRECONDITION, "The server was started without --model_config_file")
+        data = await self._threads.run(file.read)
+        outcomes = self._begin_reload(file.parse(data), timeout)
+        file.applied(data)
+        return await outcomes
 
     def _begin_reload(self, config: Any, timeout: float | None = None) -> Coroutine[Any, Any, list[ModelOutcome]]:
         """Apply it at once, or raise; what remains is to wait for the outcomes."""
@@ -167,7 +178,7 @@ class ServerCore:
                 _logger.info(" Removing model: %s", name)
                 changes[name] = "removed"
                 self._serving.route(name, {}, ())
-                self._monitor.note_trouble(name, None)
+        self._monitor.note_models(self.models)
         self._sources.set_models(models)
         return changes
 
@@ -193,34 +204,44 @@ class ServerCore:
         said = ""
         while True:
             await asyncio.sleep(seconds)
-            text = await self._look_at_file()
-            if text and text != said:  # once, not at every look
-                _logger.error("%s", text)
+            text = ""
+            try:
+                await self._look_at_file()
+            except Exception as error:
+                text = as_serving_error(error).message
+                if text != said:  # once, not at every look
+                    _logger.error("%s", text, exc_info=None if isinstance(error, ServingError) else error)
             said = text
 
-    async def _look_at_file(self) -> str:
-        """Apply what is new in the config file; what is wrong with it, "" if nothing is."""
+    async def _look_at_file(self) -> None:
+        """Apply what is new in the config file. Raises ServingError when that can't be."""
         assert self._file is not None
-        text = "Failed to read ModelServerConfig file"
-        try:
+        with _saying("Failed to read ModelServerConfig file"):
             data = await self._threads.run(self._file.read)
             if not self._file.is_new(data):
-                return ""
+                return
             config = self._file.parse(data)
-            text = _FAILED
+        with _saying(_FAILED):
             outcomes = self._begin_reload(config)
-        except ServingError as error:
-            return f"{text}: {error.message}"
         self._file.applied(data)
-        task = asyncio.get_running_loop().create_task(self._report(outcomes))
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-        return ""
+        waiting = asyncio.get_running_loop().create_task(outcomes)
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._report)
 
-    async def _report(self, outcomes: Coroutine[Any, Any, list[ModelOutcome]]) -> None:
-        """Say which models have not come up, once that is known; what is new in the file meanwhile does not wait for it."""
-        if incomplete := failure(await outcomes):
+    def _report(self, waiting: asyncio.Task[list[ModelOutcome]]) -> None:
+        """Say which models have not come up, now that it is known; what is new in the file did not wait for it."""
+        self._waiting.discard(waiting)
+        if not waiting.cancelled() and (incomplete := failure(waiting.result())):
             _logger.error("%s: %s", _FAILED, incomplete.message)
+
+
+@contextlib.contextmanager
+def _saying(text: str) -> Iterator[None]:
+    """Have an error say what failed."""
+    try:
+        yield
+    except ServingError as error:
+        raise ServingError(error.code, f"{text}: {error.message}") from error
 
 
 async def _nothing() -> list[ModelOutcome]:

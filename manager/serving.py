@@ -6,7 +6,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from manager.event_bus import EventBus, ServableState
@@ -39,6 +39,7 @@ class Served:
     workers: Sequence[WorkerProcess]
     warm_up: Message
     phase: Phase = Phase.COMING
+    opening: set[tuple[int, Route]] = field(default_factory=set)  # lanes that are being made, by the front end's process
 
 
 class Serving:
@@ -54,7 +55,6 @@ class Serving:
         self._routing: dict[str, Message] = {}
         self._unusable: set[tuple[str, ServableId | None]] = set()  # workers, or versions on them, to be avoided
         self._tasks: set[asyncio.Task[None]] = set()
-        self._opening: set[tuple[int, Route]] = set()  # lanes that are being made, by the front end's process
         bus.subscribe(lambda event: self._tell(self._status(event)))
         monitor.on_forget(lambda name, gone: self._tell({"type": "forget", "model": name, "versions": gone}))
 
@@ -87,7 +87,7 @@ class Serving:
         served = self._served[servable] = Served(message, default, workers, answer["warm_up"])
         self._tell({**message, "routed": False})
         if default:
-            await asyncio.gather(*(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)) for frontend in self.frontends))
+            await asyncio.gather(*(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)) for frontend in self._informed))
         served.phase = Phase.ROUTED
         self._tell({"type": "route", "servable": servable})  # only now: no request of a switch has to wait for a lane
 
@@ -101,7 +101,7 @@ class Serving:
             served.phase = Phase.GOING
         message = {"type": "retire", "servable": servable}
         # A front end that dies meanwhile has no requests left: its error says just that.
-        await asyncio.gather(*(frontend.call(message) for frontend in self.frontends), return_exceptions=True)
+        await asyncio.gather(*(frontend.call(message) for frontend in self._informed), return_exceptions=True)
 
     async def unload(self, servable: ServableId) -> None:
         served = self._served.get(servable)
@@ -139,6 +139,7 @@ class Serving:
 
     def introduce(self, frontend: FrontEndProcess) -> None:
         """Tell a new front-end process everything; lanes of the process before it are gone with it."""
+        frontend.informed = True
         self._lanes.drop_frontend(frontend)
         for name in self._monitor.names:
             for event in self._monitor.versions(name):
@@ -156,36 +157,47 @@ class Serving:
     def want_lane(self, frontend: FrontEndProcess, message: Message) -> None:
         """A front end asks for lanes to every worker that holds the version, for requests of one kind."""
         route = Route.from_wire(message)
-        if route.servable in self._served:
+        if frontend.informed:
             self._spawn(self._open(frontend, route))
 
     async def _open(self, frontend: FrontEndProcess, route: Route) -> None:
         """Lanes for one kind of request to all workers; a failure is told to the front end, whose requests wait for it."""
-        key = (frontend.pid, route)
-        served = self._served.get(route.servable)
-        if served is None or key in self._opening:  # gone meanwhile; or asked for at load, say, and by an early request
+        pid, served = frontend.pid, self._served.get(route.servable)
+        if served is None or (pid, route) in served.opening:  # gone; or asked for at load, say, and by an early request
             return
-        self._opening.add(key)
+
+        def is_wanted() -> bool:
+            """Not so when another process has taken the front end's place, or the version is gone or was loaded anew."""
+            return frontend.pid == pid and self._served.get(route.servable) is served
+
+        served.opening.add((pid, route))
         try:
-            await asyncio.gather(*(self._lanes.make(frontend, worker, route) for worker in served.workers))
-        except ServingError as error:
-            _logger.warning("no lane for %s signature %s: %s", route.servable, route.signature, error)
-            refusal = {"type": "lane_refused", "code": int(error.code), "message": error.message, **route.to_wire()}
-            frontend.send(refusal)
-        except OSError as error:  # out of file descriptors, say
-            _logger.error("no lane for %s signature %s: %s", route.servable, route.signature, error)
-            text = f"The server could not make a lane: {error.strerror}"
-            frontend.send({"type": "lane_refused", "code": int(Code.RESOURCE_EXHAUSTED), "message": text, **route.to_wire()})
+            await asyncio.gather(*(self._lanes.make(frontend, worker, route, is_wanted) for worker in served.workers))
+        except (ServingError, OSError) as error:
+            if is_wanted():
+                self._refuse(frontend, route, error)
         finally:
-            self._opening.discard(key)
+            served.opening.discard((pid, route))
+
+    @staticmethod
+    def _refuse(frontend: FrontEndProcess, route: Route, error: ServingError | OSError) -> None:
+        _logger.warning("no lane for %s signature %s: %s", route.servable, route.signature, error)
+        if isinstance(error, OSError):  # out of file descriptors, say
+            error = ServingError(Code.RESOURCE_EXHAUSTED, f"The server could not make a lane: {error.strerror}")
+        frontend.send({"type": "lane_refused", "code": int(error.code), "message": error.message, **route.to_wire()})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def _informed(self) -> list[FrontEndProcess]:
+        """Others know nothing yet, and are told everything by `introduce`: what they were told before would come twice."""
+        return [frontend for frontend in self.frontends if frontend.informed]
+
     def _tell(self, message: Message) -> None:
-        for frontend in self.frontends:
+        for frontend in self._informed:
             frontend.send(message)
 
     @staticmethod

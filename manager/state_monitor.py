@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from manager.event_bus import EventBus, ServableState
@@ -13,6 +13,8 @@ from ringserve.servable import ServableId, State
 
 #: Ended versions of a servable that are remembered. Upstream remembers all: a version an hour, and it grows for ever.
 MOST_ENDED: Final = 256
+#: The same of all servables together that are not configured any more.
+MOST_REMOVED: Final = 4096
 
 _UNSETTLED: Final = frozenset((State.START, State.LOADING))
 
@@ -20,8 +22,11 @@ _UNSETTLED: Final = frozenset((State.START, State.LOADING))
 class ServableStateMonitor:
     """Ended versions stay visible, as upstream's do, the latest ended of them."""
 
-    def __init__(self, bus: EventBus, most_ended: int = MOST_ENDED) -> None:
+    def __init__(self, bus: EventBus, most_ended: int = MOST_ENDED, most_removed: int = MOST_REMOVED) -> None:
         self._most_ended = most_ended
+        self._most_removed = most_removed
+        self._configured: Collection[str] | None = None  # None: whatever there is
+        self._removed: dict[ServableId, None] = {}  # ended versions of others, in the order they ended
         self._streams: dict[str, dict[int, ServableState]] = {}
         self._marks: dict[ServableId, int] = {}  # when, as `now` counts, each version came to its state
         self._changed = asyncio.Event()
@@ -45,17 +50,46 @@ class ServableStateMonitor:
         self._now += 1
         self._marks[event.id] = self._now
         self._changed.set()
-        if event.state is State.END and len(stream) > self._most_ended:
-            self._forget(event.id.name, stream)
+        self._removed.pop(event.id, None)
+        if event.state is State.END:
+            if not self._is_configured(event.id.name):
+                self._removed[event.id] = None
+            if len(stream) > self._most_ended and (old := self._ended([stream])[: -self._most_ended]):
+                self._forget(event.id.name, [servable.version for servable in old])
+            self._forget_removed()
 
-    def _forget(self, name: str, stream: dict[int, ServableState]) -> None:
-        ended = sorted((self._marks[event.id], v) for v, event in stream.items() if event.state is State.END)
-        gone = [version for _, version in ended[: max(len(ended) - self._most_ended, 0)]]
-        for version in gone:
-            del stream[version], self._marks[ServableId(name, version)]
-        if gone:
-            for callback in self._on_forget:
-                callback(name, gone)
+    def _ended(self, streams: Iterable[Mapping[int, ServableState]]) -> list[ServableId]:
+        """In the order they ended."""
+        ended = [event.id for stream in streams for event in stream.values() if event.state is State.END]
+        return sorted(ended, key=self._marks.__getitem__)
+
+    def _forget(self, name: str, versions: list[int]) -> None:
+        stream = self._streams[name]
+        for version in versions:
+            servable = ServableId(name, version)
+            del stream[version], self._marks[servable]
+            self._removed.pop(servable, None)
+        if not stream:
+            del self._streams[name]
+        for callback in self._on_forget:
+            callback(name, versions)
+
+    def _forget_removed(self) -> None:
+        while len(self._removed) > self._most_removed:
+            oldest = next(iter(self._removed))
+            self._forget(oldest.name, [oldest.version])
+
+    def _is_configured(self, name: str) -> bool:
+        return self._configured is None or name in self._configured
+
+    def note_models(self, names: Iterable[str]) -> None:
+        """From now on these servables are configured: of others nothing is expected, and not so much remembered."""
+        self._configured = frozenset(names)
+        self._troubles = {name: trouble for name, trouble in self._troubles.items() if name in self._configured}
+        others = [stream for name, stream in self._streams.items() if name not in self._configured]
+        self._removed = dict.fromkeys(self._ended(others))
+        self._forget_removed()
+        self._changed.set()
 
     def note_trouble(self, name: str, error: ServingError | None) -> None:
         """The source finds no version of this servable, for this reason; None: it does."""
@@ -113,9 +147,9 @@ class ServableStateMonitor:
         return known or self.error(name, since) is not None
 
     async def settled(self, names: Iterable[str], since: int = 0) -> None:
-        """Return when all of these servables are."""
+        """Return when all of these servables are that are still configured."""
         waiting = set(names)
-        while waiting := {name for name in waiting if not self.is_settled(name, since)}:
+        while waiting := {name for name in waiting if self._is_configured(name) and not self.is_settled(name, since)}:
             self._changed.clear()
             await self._changed.wait()
 

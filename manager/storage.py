@@ -70,6 +70,8 @@ def files(folder: str) -> list[StoredFile]:
         return sorted(_walk(path, ""), key=lambda file: file.name)
     except (OSError, ValueError) as error:
         raise storage_error(path, error) from error
+    except RecursionError:
+        raise ServingError(Code.FAILED_PRECONDITION, f"{path}; folders in it are nested too deep") from None
 
 
 def _walk(path: str, prefix: str) -> Iterator[StoredFile]:

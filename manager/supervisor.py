@@ -15,7 +15,6 @@ from typing import Final
 import setproctitle
 import uvloop
 
-from manager import metrics
 from manager.admin import AdminServer, open_admin
 from manager.administration import Administration
 from manager.aspired_version_policy import POLICIES
@@ -27,6 +26,7 @@ from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
 from manager.listener import bind
 from manager.memory_budget import MemoryBudget
+from manager.metrics import MetricsPage
 from manager.model_cache import ModelCache, default_root
 from manager.model_config import ModelConfig
 from manager.retry import Retry
@@ -96,7 +96,7 @@ class Supervisor:
         options, serving = self._options, self._serving
         children = [
             *(worker.serve(options, self._lanes.restore, serving.set_usable) for worker in self._workers),
-            *(f.serve(options, serving.introduce, serving.want_lane, self._metrics) for f in self._frontends),
+            *(f.serve(options, serving.introduce, serving.want_lane, self._metrics.text) for f in self._frontends),
         ]
         keepers = [loop.create_task(child) for child in children]
         self._core.start(self._models)
@@ -137,11 +137,11 @@ class Supervisor:
             self._serving,
             self._threads,
         )
-        history = LoadHistory(bus)
-        self._description = Description(self._core, self._monitor, self._serving, budget, history, self._workers)
-
-    def _metrics(self) -> str:
-        return metrics.render(self._description.describe())
+        history = LoadHistory(bus, self._monitor)
+        self._description = Description(
+            self._core, self._manager, self._monitor, self._serving, budget, history, self._workers
+        )
+        self._metrics = MetricsPage(self._description.describe)
 
     def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> WorkerLoader:
         workers = [worker for worker in self._workers if not model.devices or worker.device in model.devices]
@@ -152,7 +152,7 @@ class Supervisor:
         stopped = asyncio.ensure_future(self._stop.wait())
         settled = asyncio.ensure_future(self._settle())
         follower: asyncio.Task[None] | None = None
-        opened: asyncio.Future[list[None]] | None = None
+        opened: asyncio.Task[None] | None = None
         try:
             await asyncio.wait([stopped, settled, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
@@ -164,7 +164,7 @@ class Supervisor:
             if self._file is not None and self._options.model_config_file_poll_wait_seconds > 0:
                 follow = self._core.follow_file(self._options.model_config_file_poll_wait_seconds)
                 follower = asyncio.get_running_loop().create_task(follow)
-            opened = asyncio.gather(*(frontend.accept() for frontend in self._frontends))
+            opened = asyncio.get_running_loop().create_task(self._open())
             await asyncio.wait([stopped, opened, *keepers], return_when=asyncio.FIRST_COMPLETED)
             self._check(keepers)
             if not opened.done():  # told to stop
@@ -177,6 +177,9 @@ class Supervisor:
             for task in (stopped, settled, follower, opened):
                 if task is not None:
                     task.cancel()
+
+    async def _open(self) -> None:
+        await asyncio.gather(*(frontend.accept() for frontend in self._frontends))
 
     async def _settle(self) -> None:
         """Wait for the first models, as long as --startup_timeout lets it."""

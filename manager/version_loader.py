@@ -8,11 +8,14 @@ from typing import Any, Protocol
 class VersionLoader(Protocol):
     """Loads one version wherever it belongs. `quiesce` and `unload` follow a load that went well; never two at a time.
 
-    A `load` that fails leaves nothing behind, and may be called again.
+    A `load` that fails leaves nothing behind, and may be called again. `estimate` may be cancelled.
     """
 
     async def estimate(self) -> int:
-        """Bytes of memory that the version will take in all workers together. Raises ServingError."""
+        """Bytes of memory that the version will take in all workers together; brings its files here for that if need be.
+
+        Raises ServingError.
+        """
 
     async def load(self) -> int | None:
         """Make the version ready to serve. Raises ServingError with the reason when it can't be.
@@ -28,6 +31,9 @@ class VersionLoader(Protocol):
 
     async def changed(self) -> bool:
         """Have the version's files changed since the last `load` began, and not since this was last asked?"""
+
+    async def discard(self) -> None:
+        """The last call, whatever came before: give back all that is left, such as files that `estimate` brought here."""
 
     def same(self, other: Any) -> bool:
         """Would this other loader load the very same thing?"""

@@ -12,14 +12,20 @@ Child: TypeAlias = tuple[int, str]
 
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*[+-]?[0-9]+[ \t\n\v\f\r]*")
 _INT64 = 1 << 63
+_LONGEST_NAME = 1024  # of the stores that there are; a name without end is not for int() to read
+
+
+def is_version(number: object) -> bool:
+    """Can this be a version's number: an integer of 64 bits?"""
+    return isinstance(number, int) and not isinstance(number, bool) and -_INT64 <= number < _INT64
 
 
 def parse_version(name: str) -> int | None:
     """The version that a folder's name stands for, None when it stands for none: signed decimal that fits 64 bits."""
-    if not _NUMBER.fullmatch(name):
+    if len(name) > _LONGEST_NAME or not _NUMBER.fullmatch(name):
         return None
     version = int(name)
-    return version if -_INT64 <= version < _INT64 else None
+    return version if is_version(version) else None
 
 
 def parse_versions(names: Iterable[str]) -> list[Child]:

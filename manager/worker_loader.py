@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from manager.daemon_threads import DaemonThreads
 from manager.model_cache import ModelCache
@@ -16,6 +18,8 @@ from manager.worker_process import WorkerProcess
 from ringserve.channel import Message
 from ringserve.errors import ServingError
 from ringserve.servable import ServableId
+
+_REMOTE_SECONDS: Final = 60.0  # between two looks at a failed version's remote files: each costs requests to the store
 
 
 class WorkerLoader:
@@ -43,8 +47,10 @@ class WorkerLoader:
         self._model = model
         self._workers = workers
         self._request: Message = {}
-        self._files = ""  # fingerprints: when the last load began, and when `changed` was last asked
+        self._copying: asyncio.Future[str] | None = None  # the last copy of remote files that was begun
+        self._files = ""  # fingerprints: when the last load began, and when `changed` last looked
         self._files_seen = ""
+        self._next_look = 0.0
 
     async def estimate(self) -> int:
         """Looks at the files as they are when the load begins; brings remote ones here."""
@@ -66,8 +72,10 @@ class WorkerLoader:
         if not is_remote(self._path):
             return local_path(self._path)
         given_up = threading.Event()
+        fetch = partial(self._cache.fetch, self._path, self._servable, self._files, given_up, self)
+        self._copying = self._threads.run(fetch)
         try:
-            return await self._threads.run(lambda: self._cache.fetch(self._path, self._servable, self._files, given_up))
+            return await asyncio.shield(self._copying)
         finally:
             given_up.set()
 
@@ -88,12 +96,20 @@ class WorkerLoader:
 
     async def unload(self) -> None:
         await self._serving.unload(self._servable)
-        if is_remote(self._path):
-            await self._threads.run(lambda: self._cache.drop(self._servable))
+        await self.discard()
+
+    async def discard(self) -> None:
+        """Waits for the end of a download that was given up, which may have come to its end all the same."""
+        if self._copying is not None:
+            await asyncio.wait([self._copying])
+            await self._threads.run(partial(self._cache.drop, self))
 
     async def changed(self) -> bool:
-        if self._model.source:
+        now = asyncio.get_running_loop().time()
+        if self._model.source or now < self._next_look:
             return False
+        if is_remote(self._path):
+            self._next_look = now + _REMOTE_SECONDS
         before, self._files_seen = self._files_seen, ""
         with contextlib.suppress(ServingError):  # gone, or not to be read: nothing that could be loaded
             self._files_seen = await self._threads.run(lambda: fingerprint(self._path))

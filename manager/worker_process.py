@@ -34,6 +34,7 @@ class WorkerProcess(ChildProcess):
         self.ready = asyncio.Event()
         self._holds: dict[ServableId, Message] = {}  # with the requests to load them
         self._absent: set[ServableId] = set()  # of those, what the present process could not load
+        self._regaining: dict[ServableId, asyncio.Event] = {}  # set at the end of that
         self._tasks: set[asyncio.Task[None]] = set()
         self.activity = 0  # loads, unloads and estimates begun and ended: memory measured meanwhile is of several
         self.busy = 0  # of those, how many are under way
@@ -76,19 +77,37 @@ class WorkerProcess(ChildProcess):
         request = self._holds.get(servable)
         if request is None:  # unloaded meanwhile
             return True
+        done = self._regaining[servable] = asyncio.Event()
+        try:
+            if servable in self._absent:
+                await self.call({"type": "unload", "servable": servable})  # what refuses its requests
+            failure = await self._load_again(request) if servable in self._holds else None
+            if servable in self._holds:
+                await self._note_regained(servable, failure)
+            return servable not in self._absent
+        finally:  # whoever wants it unloaded has waited for this
+            del self._regaining[servable]
+            done.set()
+
+    async def _load_again(self, request: Message) -> ServingError | None:
         try:
             with self._acting():
                 await self.call(request)
-            self._absent.discard(servable)
         except ServingError as error:
             if self.has_ended:
                 raise
-            _logger.error("%s has lost servable version %s, and will try again: %s", self.title, servable, error)
+            return error
+        return None
+
+    async def _note_regained(self, servable: ServableId, failure: ServingError | None) -> None:
+        if failure is None:
+            self._absent.discard(servable)
+        else:
+            _logger.error("%s has lost servable version %s, and will try again: %s", self.title, servable, failure)
             self._absent.add(servable)
-            await self.call({"type": "absent", "servable": servable, "reason": error.message})
+            await self.call({"type": "absent", "servable": servable, "reason": failure.message})
         await self._restore_lanes(self, servable)
-        self._set_usable(self, servable, servable not in self._absent)
-        return servable not in self._absent
+        self._set_usable(self, servable, failure is None)
 
     def _try_later(self, servable: ServableId) -> None:
         task = asyncio.get_running_loop().create_task(self._try_again(servable))
@@ -104,8 +123,7 @@ class WorkerProcess(ChildProcess):
                 pause = min(pause * 2, _LONGEST_REGAIN_SECONDS)
                 if self.pid != pid or servable not in self._absent:
                     return
-                await self.call({"type": "unload", "servable": servable})
-                if servable not in self._absent or await self._regain(servable):
+                if await self._regain(servable):
                     return
 
     async def load(self, servable: ServableId, request: Message) -> Message:
@@ -146,7 +164,9 @@ class WorkerProcess(ChildProcess):
 
     async def unload(self, servable: ServableId) -> None:
         """Have it given back. Raises ServingError when the worker is down: it has nothing to give back then."""
-        self._absent.discard(servable)
         if self._holds.pop(servable, None) is not None:
+            if regaining := self._regaining.get(servable):
+                await regaining.wait()
+            self._absent.discard(servable)
             with self._acting():
                 await self.call({"type": "unload", "servable": servable})

@@ -37,7 +37,7 @@ class Loader(ABC):
     def load(self) -> Servable:
         """Make the version ready to serve. Raises ServingError with the reason when it can't be."""
 
-    def unload(self) -> None:
+    def unload(self) -> None:  # noqa: B027 - most loaders have nothing to do
         """Give back everything that `load` took. No run is under way, and none comes after."""
 
 

@@ -38,4 +38,5 @@ def wake_promptly() -> bool:
         return False
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attributes = _SchedAttr(ctypes.sizeof(_SchedAttr), os.SCHED_OTHER, 0, nice, 0, _SLICE_NS, 0, 0)
-    return ctypes.CDLL(None).syscall(number, 0, ctypes.byref(attributes), 0) == 0
+    failed: int = ctypes.CDLL(None).syscall(number, 0, ctypes.byref(attributes), 0)
+    return not failed

@@ -187,7 +187,8 @@ class Worker:
         servable = ServableId(*message["servable"])
 
         def unload() -> Message:
-            self._versions.unload(servable)
+            if hasattr(self, "_versions"):  # else this process still boots, and what is meant was the one before's
+                self._versions.unload(servable)
             return {}
 
         self._loop.post(lambda: self._queues.dismiss(servable, lambda: self._job(self._unloading, message, unload)))

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import pytest
 
+from end_to_end.model_config_file import ModelConfigFile, entry
 from end_to_end.running_server import RunningServer
 
 DATA = Path(__file__).parents[1] / "data"
@@ -41,24 +42,23 @@ TEST_MODELS = (
 
 
 class Serve(Protocol):
-    def __call__(self, *flags: str) -> RunningServer: ...
+    def __call__(self, *flags: str, environment: Mapping[str, str] | None = None) -> RunningServer: ...
 
 
 def write_config(path: Path, models: Mapping[str, Path], fields: str = "") -> str:
     """A model config file with these models, as the flag that names it. `fields` go into every model."""
-    entries = "".join(
-        f'  config {{ name: "{name}" base_path: "{folder}" model_platform: "tensorflow" {fields} }}\n'
-        for name, folder in models.items()
-    )
-    path.write_text(f"model_config_list {{\n{entries}}}\n", encoding="utf-8")
-    return f"--model_config_file={path}"
+    return ModelConfigFile(path).write(*(entry(name, folder, fields) for name, folder in models.items()))
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Starts servers with the flags given, which end when the test does."""
     with ExitStack() as stack:
-        yield lambda *flags: stack.enter_context(RunningServer(*flags))
+
+        def start(*flags: str, environment: Mapping[str, str] | None = None) -> RunningServer:
+            return stack.enter_context(RunningServer(*flags, environment=environment))
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,11 +20,13 @@ from typing import Any, Self
 from end_to_end import process_facts
 from end_to_end.http_answer import Answer, Body, ask
 from end_to_end.waiting import wait_until
+from ringserve.admin_client import AdminClient, find_server
 from shm import layout
 
 START_LIMIT = 60
 STOP_LIMIT = 40
 GONE_LIMIT = 3
+ADMIN_LIMIT = 30
 
 _BIN = Path(sys.executable).parent
 RINGSERVE = (str(_BIN / "ringserve"), "serve")
@@ -42,7 +44,15 @@ def free_port() -> int:
 class RunningServer:
     """Started on entering `with`, ended on leaving it, whatever happened; nothing of it may be left then."""
 
-    def __init__(self, *flags: str, command: Sequence[str] = RINGSERVE, port: int = 0) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        command: Sequence[str] = RINGSERVE,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment`: variables that it has besides those of the tests."""
+        self._environment = {**os.environ, **(environment or {})}
         self.port = port or free_port()
         self.pid = 0
         self._command = [*command, f"--rest_api_port={self.port}", f"--port={free_port()}", *flags]
@@ -83,6 +93,7 @@ class RunningServer:
             errors="replace",
             start_new_session=True,
             cwd="/",
+            env=self._environment,
         )
         self.pid = self._process.pid
         self._reader.start()
@@ -180,11 +191,33 @@ class RunningServer:
         return self.ask("POST", f"/v1/models/{model}{which}:predict", body)
 
     def states(self, model: str) -> dict[int, str]:
-        """The states of a model's versions, highest first."""
+        """The states of a model's versions, highest first; none of a model that is not known."""
         answer = self.get(f"/v1/models/{model}")
-        assert answer.status == 200, answer
-        versions: list[dict[str, Any]] = answer.json["model_version_status"]
+        assert answer.status in (200, 404), answer
+        versions: list[dict[str, Any]] = answer.json.get("model_version_status", [])
         return {int(entry["version"]): str(entry["state"]) for entry in versions}
+
+    def wait_for_states(self, model: str, states: Mapping[int, str], seconds: float = 15) -> None:
+        wait_until(
+            lambda: self.states(model) == states, seconds, lambda: f"{model} {states}, is {self.states(model)}:\n{self.log}"
+        )
+
+    def version_error(self, model: str, version: int) -> tuple[str, str]:
+        """Code and text of a version's error, as the status API shows it."""
+        for entry in self.get(f"/v1/models/{model}").json["model_version_status"]:
+            if int(entry["version"]) == version:
+                return entry["status"]["error_code"], entry["status"]["error_message"]
+        raise AssertionError(f"no version {version} of {model}")
+
+    @property
+    def admin(self) -> AdminClient:
+        """On its admin socket."""
+        return AdminClient(find_server(self.port), ADMIN_LIMIT)
+
+    def described(self, model: str) -> dict[str, Any]:
+        """A model's entry in `ringserve models status --json`."""
+        (entry,) = self.admin.call("status", model=model)["models"]
+        return dict(entry)
 
 
 def run_to_its_end(*flags: str, command: Sequence[str] = RINGSERVE, port: int = 0) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from end_to_end import process_facts
 from end_to_end.conftest import Serve
 from end_to_end.load import Load
 from end_to_end.running_server import RunningServer
-from end_to_end.test_lifecycle import either, publish
+from end_to_end.version_folders import either, publish
 from end_to_end.waiting import wait_until
 
 STEPS = 9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import time
 from functools import partial
@@ -11,20 +10,13 @@ from pathlib import Path
 import pytest
 
 from end_to_end.conftest import Serve, write_config
-from end_to_end.load import Load, Question
+from end_to_end.load import Load
 from end_to_end.running_server import RunningServer, run_to_its_end
+from end_to_end.version_folders import either, predicted, publish
 from end_to_end.waiting import wait_until
 
 POLL = 1.0  # the default, in seconds
 LOADING = 2.0  # a small model, and what the machine has to do besides
-
-
-def publish(source: Path, folder: Path) -> None:
-    """A version folder that appears whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = folder.parent / f".{folder.name}"
-    shutil.copytree(source, hidden)
-    hidden.rename(folder)
 
 
 @pytest.fixture
@@ -32,19 +24,6 @@ def base(models: Path, tmp_path: Path) -> Path:
     """A base path with version 1 of half_plus_two."""
     publish(models / "half_plus_two" / "1", tmp_path / "half_plus_two" / "1")
     return tmp_path / "half_plus_two"
-
-
-def either(chance: random.Random) -> Question:
-    """To a model whose versions answer x / 2 + 2 and x / 2 + 3."""
-    numbers = [float(chance.randrange(1 << 20)) for _ in range(chance.randint(1, 5))]
-    answers = [{"predictions": [number / 2 + offset for number in numbers]} for offset in (2.0, 3.0)]
-    return Question("/v1/models/half_plus_two:predict", {"instances": numbers}, *answers)
-
-
-def predicted(server: RunningServer, model: str = "half_plus_two") -> float:
-    answer = server.predict(model, {"instances": [2.0]})
-    assert answer.status == 200, answer
-    return float(answer.json["predictions"][0])
 
 
 def test_a_new_version_takes_over_and_the_old_one_goes(models: Path, base: Path, serve: Serve) -> None:
@@ -118,7 +97,7 @@ def test_a_model_that_takes_long_to_load_holds_up_no_request(
             publish(models / name / folders[name].name, folders[name])
         wait_until(lambda: predicted(server) == 4.0, POLL + 2 * LOADING, "version 2 to answer")
         wait_until(lambda: server.states("half_plus_two").get(1) == "END", 2 * LOADING, "version 1 to be unloaded")
-        wait_until(lambda: server.states("slow") == {1: "AVAILABLE"}, 2 * LOADING, "the slow model")
+        server.wait_for_states("slow", {1: "AVAILABLE"})
         outcome = load.stop()
     assert outcome.wrong == []
     assert outcome.dropped == 0

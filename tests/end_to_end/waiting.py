@@ -11,10 +11,10 @@ T = TypeVar("T")
 _PAUSE = 0.01
 
 
-def wait_until(condition: Callable[[], T], seconds: float, what: str) -> T:
+def wait_until(condition: Callable[[], T], seconds: float, what: str | Callable[[], str]) -> T:
     """What `condition` returns as soon as that is true; fails when it is not within `seconds`."""
     give_up = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < give_up, f"not within {seconds} s: {what}"
+        assert time.monotonic() < give_up, f"not within {seconds} s: {what() if callable(what) else what}"
         time.sleep(_PAUSE)
     return found

@@ -38,6 +38,7 @@ class Told:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
+        self.informed = True
 
     def send(self, message: Message) -> None:
         self.messages.append(message)
@@ -64,7 +65,9 @@ class AtOnce(DaemonThreads):
 class Rig:
     """`loaders` has the last loader that was made of each version; make one beforehand, and it is the one."""
 
-    def __init__(self, unloads: int = 100, file: ConfigFile | None = None, **options: Any) -> None:
+    def __init__(
+        self, unloads: int = 100, file: ConfigFile | None = None, threads: DaemonThreads | None = None, **options: Any
+    ) -> None:
         Recorded.made.clear()
         bus = EventBus()
         self.monitor = ServableStateMonitor(bus)
@@ -83,7 +86,7 @@ class Rig:
             self.manager,
             self.monitor,
             self.serving,
-            AtOnce(),
+            threads or AtOnce(),
         )
 
     def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> FakeLoader:

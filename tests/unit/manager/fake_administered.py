@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from manager.config_file import ConfigFile
 from manager.config_messages import ModelServerConfig
 from manager.model_config import ModelConfig, check, from_config
 from manager.reload_outcome import ModelOutcome
@@ -28,7 +29,7 @@ class FakeAdministered:
         self.disk: dict[str, dict[int, ServingError | None]] = {}
         self.stuck: set[tuple[str, int]] = set()
         self.lingering: set[tuple[str, int]] = set()
-        self.file: str | None = None
+        self.file: ConfigFile | None = None
         self.lazy = False
         self.stop: asyncio.Event  # for a test that runs it in a thread
         self.gate = asyncio.Event()
@@ -36,6 +37,7 @@ class FakeAdministered:
         self.reloads: list[Any] = []
         self.timeouts: list[float | None] = []
         self.versions: dict[str, dict[int, Message]] = {}
+        self.aspired: dict[str, set[int]] = {}
         self._events = 0
 
     def add(self, name: str, *versions: int, policy: str = "", platform: str = "tensorflow") -> Any:
@@ -59,6 +61,7 @@ class FakeAdministered:
         for name in {*models, *self.versions}:
             known = self.versions.setdefault(name, {})
             wanted = self._aspired(models[name]) if name in models else {}
+            self.aspired[name] = set(wanted)
             for version, error in wanted.items():
                 if version not in known or known[version]["state"] == "END":
                     self._load(name, version, error)
@@ -122,12 +125,10 @@ class FakeAdministered:
                 return ServingError(Code[entry["error_code"]], entry["error_message"])
         return None if self.versions[name] else ServingError(Code.NOT_FOUND, "nothing there")
 
-    def read_config_file(self) -> Any:
-        if self.file is None:
-            raise ServingError(Code.FAILED_PRECONDITION, "The server was started without --model_config_file")
-        from google.protobuf import text_format  # noqa: PLC0415 - only here
-
-        return text_format.Parse(self.file, ModelServerConfig())
+    async def reload_file(self, path: str | None, timeout: float | None = None) -> list[ModelOutcome]:
+        file = self.file if path is None else ConfigFile(path)
+        assert file is not None
+        return await self.reload(file.parse(file.read()), timeout)
 
     def describe(self) -> Message:
         models = from_config(self.message)
@@ -145,6 +146,7 @@ class FakeAdministered:
 
     def _entry(self, model: ModelConfig) -> Message:
         versions = self.versions.get(model.name, {})
+        aspired = self.aspired.get(model.name, ())
         return {
             "name": model.name,
             "base_path": model.base_path,
@@ -157,5 +159,5 @@ class FakeAdministered:
                 [version, rate, {"compared": 9, "differed": 1, "failed": 0, "dropped": 0}] for version, rate in model.shadows
             ],
             "trouble": None if versions else f"nothing at {model.base_path}",
-            "versions": [versions[version] for version in sorted(versions, reverse=True)],
+            "versions": [{**versions[v], "aspired": v in aspired} for v in sorted(versions, reverse=True)],
         }

@@ -40,6 +40,7 @@ class FakeLoader:
         self.measured = measured
         self.files_changed = False  # what the next `changed` says
         self.looks = 0  # how often `changed` was called
+        self.discards = 0
         self.gates: dict[str, asyncio.Event] = {}
         self._load_errors = iter(load_errors)
 
@@ -83,6 +84,10 @@ class FakeLoader:
         await self._pass("changed")
         changed, self.files_changed = self.files_changed, False
         return changed
+
+    async def discard(self) -> None:
+        self.discards += 1
+        await self._pass("discard")
 
     def same(self, other: Any) -> bool:
         return isinstance(other, FakeLoader) and other.what == self.what

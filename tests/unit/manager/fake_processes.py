@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from manager.lanes import Route
@@ -65,6 +66,7 @@ class FakeFrontEnd:
         self.title = f"frontend rest {index}"
         self.pid = 1000 * (index + 1)
         self.messages: list[Message] = []
+        self.informed = True
         self.gone = False
         self.retired = asyncio.Event()
         self.retired.set()
@@ -82,6 +84,7 @@ class FakeFrontEnd:
     def restart(self) -> None:
         """Another process, which knows nothing."""
         self.pid += 1
+        self.informed = False
         self.messages.clear()
 
     def of(self, kind: str) -> list[Message]:
@@ -114,12 +117,13 @@ class FakeLanes:
         self.open.set()
         self.error: Exception | None = None
 
-    async def make(self, frontend: FakeFrontEnd, worker: FakeWorker, route: Route) -> None:
+    async def make(self, frontend: FakeFrontEnd, worker: FakeWorker, route: Route, is_wanted: Callable[[], bool]) -> None:
         pid = frontend.pid
         await self.open.wait()
         if self.error:
             raise self.error
-        self.made.append((pid, worker.device, route))
+        if is_wanted():
+            self.made.append((pid, worker.device, route))
 
     def drop_servable(self, servable: ServableId) -> None:
         self.dropped.append(servable)

@@ -231,7 +231,7 @@ def test_a_version_that_is_no_longer_wanted_when_its_load_ends_is_unloaded() -> 
         loaded.set()
         await settle()
         assert stage.loader(1).calls == ["load", "quiesce", "unload"]
-        assert [event[0] for event in stage.events] == ["START", "LOADING", "END"]
+        assert [event[0] for event in stage.events] == ["START", "LOADING", "UNLOADING", "END"]
         error = stage.errors["m", 1]
         assert error is not None
         assert (error.code, error.message) == (Code.CANCELLED, "Loading of servable cancelled")
@@ -318,5 +318,42 @@ def test_a_failed_version_with_another_loader_gives_way_to_it() -> None:
         stage.emit({1: FakeLoader(what="with other options")})
         await settle()
         assert stage.available() == [1]
+
+    play(script)
+
+
+@pytest.mark.parametrize("end", ["unloaded", "failed", "no memory", "unload failed", "cancelled", "never begun"])
+def test_of_a_version_that_is_over_nothing_is_kept(end: str) -> None:
+    async def script(stage: Stage) -> None:
+        loader = stage.loaders["m", 1] = FakeLoader(
+            size=1000 if end == "no memory" else 0,
+            load_error=BAD if end == "failed" else None,
+            unload_error=BAD if end == "unload failed" else None,
+        )
+        if end == "cancelled":
+            loader.hold("load")
+        if end == "never begun":
+            loader.hold("estimate")
+        stage.aspire(1)
+        await settle()
+        stage.aspire(2)
+        assert loader.discards == 0 or end in ("failed", "no memory", "never begun")
+        for gate in loader.gates.values():
+            gate.set()
+        await settle()
+        assert (stage.available(), loader.discards) == ([2], 1)
+
+    play(script, limit=100)
+
+
+def test_nothing_is_kept_of_what_gives_way_to_another_loader() -> None:
+    async def script(stage: Stage) -> None:
+        first = FakeLoader(load_error=BAD)
+        stage.emit({1: first})
+        await settle()
+        assert first.discards == 0, "it may be tried again"
+        stage.emit({1: FakeLoader(what="with other options")})
+        await settle()
+        assert (stage.available(), first.discards) == ([1], 1)
 
     play(script)

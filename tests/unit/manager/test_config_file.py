@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ServingError) as caught:
         ConfigFile(str(path)).read()
     assert (caught.value.code, caught.value.message) == (Code.NOT_FOUND, f"{path}; No such file or directory")
+
+
+@pytest.mark.parametrize("name", ["folder", "pipe"])
+def test_what_is_no_plain_file_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ServingError) as caught:
+        ConfigFile(str(tmp_path / name)).read()
+    assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, f"{tmp_path / name} is not a plain file")
 
 
 def test_what_was_applied_is_not_new(tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
-from core_rig import Rig, config, label, model, text
+from core_rig import Rig, config, label, model, plain, text
+from fake_loader import settle
 from plugin_sources import Recorded
 from stage import pass_time, run
 
 from manager.config_file import ConfigFile
+from manager.daemon_threads import DaemonThreads
 from ringserve.errors import Code, ServingError
 
 Script = Callable[[Rig, Path], Coroutine[Any, Any, None]]
@@ -124,6 +127,20 @@ def test_a_model_that_does_not_come_up_is_said_and_the_file_is_applied(
     follow(tmp_path, script)
 
 
+def test_a_file_that_changes_while_a_model_still_loads_does_not_wait_for_it(tmp_path: Path) -> None:
+    async def script(rig: Rig, path: Path) -> None:
+        path.write_bytes(text(model(), model("n")))
+        await pass_time(10)
+        path.write_bytes(text(model(), model("n"), model("o")))
+        await pass_time(10)
+        rig.source("o").emit(1)
+        await pass_time(1)
+        assert rig.available("o") == [1]
+        assert rig.core.reloads["ok"] == 1, "n has not settled"
+
+    follow(tmp_path, script)
+
+
 def test_a_change_from_elsewhere_stays_until_the_file_changes(tmp_path: Path) -> None:
     async def script(rig: Rig, path: Path) -> None:
         await rig.core.reload(config())
@@ -137,22 +154,91 @@ def test_a_change_from_elsewhere_stays_until_the_file_changes(tmp_path: Path) ->
     follow(tmp_path, script)
 
 
-def test_what_the_file_holds_now(tmp_path: Path) -> None:
+def test_a_surprise_does_not_end_the_following(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def script(rig: Rig, path: Path) -> None:
-        path.write_bytes(text(model("x")))
-        assert rig.core.read_config_file() == config(model("x"))
-        path.unlink()
-        with pytest.raises(ServingError) as caught:
-            rig.core.read_config_file()
-        assert caught.value.code is Code.NOT_FOUND
+        with monkeypatch.context() as patch:
+            patch.setattr("manager.server_core.from_config", {}.__getitem__)
+            path.write_bytes(text(model(), model("n")))
+            for _ in range(3):
+                await pass_time(10)
+        assert caplog.text.count("TypeError: unhashable type: 'ModelServerConfig'\nTraceback") == 1
+        await pass_time(10)
+        assert list(rig.core.models) == ["m", "n"]
 
     follow(tmp_path, script)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_reload_from_the_file_counts_as_the_follower_s_own(tmp_path: Path, named: bool) -> None:
+    async def script(rig: Rig, path: Path) -> None:
+        path.write_bytes(text(model(), model("n")))
+        reload = asyncio.ensure_future(rig.core.reload_file(str(path) if named else None, 60.0))
+        await settle()
+        rig.source("n").emit(1)
+        assert plain(await reload) == [("m", "kept", None), ("n", "added", None)]
+        await rig.core.reload(config(model()))
+        await pass_time(30)
+        assert list(rig.core.models) == ["m"], "what was changed since stays"
+
+    follow(tmp_path, script)
+
+
+def test_a_refused_reload_from_the_file_is_still_news(tmp_path: Path) -> None:
+    async def script(rig: Rig, path: Path) -> None:
+        path.write_bytes(text(model("m", label("stable", 2))))
+        with pytest.raises(ServingError, match="which is not currently available"):
+            await rig.core.reload_file(None)
+        rig.source("m").emit(1, 2)
+        await pass_time(10)
+        assert rig.serving.labels["m"] == {"stable": [(2, 1.0)]}
+
+    follow(tmp_path, script)
+
+
+def test_a_reload_from_another_file_is_none_of_the_server_s_own(tmp_path: Path) -> None:
+    async def script(rig: Rig, path: Path) -> None:
+        other = tmp_path / "other.config"
+        other.write_bytes(text())
+        assert plain(await rig.core.reload_file(str(other))) == [("m", "removed", None)]
+        other.unlink()
+        with pytest.raises(ServingError) as caught:
+            await rig.core.reload_file(str(other))
+        assert caught.value.code is Code.NOT_FOUND
+        await pass_time(30)
+        assert rig.core.models == {}
+
+    follow(tmp_path, script)
+
+
+def test_a_file_that_cannot_be_read_for_now_holds_up_nothing_else(tmp_path: Path) -> None:
+    async def work() -> None:
+        rig = Rig(file=ConfigFile(str(tmp_path / "models.config")), threads=DaemonThreads("storage"))
+        rig.start(model())
+        back = threading.Event()
+
+        def read(_: ConfigFile) -> bytes:
+            assert back.wait(20)
+            return text(model("n"))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ConfigFile, "read", read)
+            reload = asyncio.ensure_future(rig.core.reload_file(None, 0.0))
+            await settle()
+            await rig.core.reload(config(model(), model("o")), 0.0)
+            assert not reload.done()
+            back.set()
+            assert [name for name, _, _ in plain(await reload)] == ["m", "n", "o"]
+        assert list(rig.core.models) == ["n"]
+
+    run(work())
 
 
 def test_a_server_without_a_file_says_so() -> None:
     async def work() -> None:
         with pytest.raises(ServingError, match="without --model_config_file") as caught:
-            Rig().core.read_config_file()
+            await Rig().core.reload_file(None)
         assert caught.value.code is Code.FAILED_PRECONDITION
 
     run(work())

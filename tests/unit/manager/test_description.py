@@ -11,6 +11,7 @@ from stage import run
 from manager.description import Description, LoadHistory
 from manager.event_bus import EventBus, ServableState
 from manager.memory_budget import MemoryBudget
+from manager.state_monitor import ServableStateMonitor
 from manager.worker_process import WorkerProcess
 from ringserve.servable import ServableId, State
 
@@ -18,13 +19,14 @@ from ringserve.servable import ServableId, State
 def described(rig: Rig) -> Description:
     workers = [WorkerProcess("cpu:0")]
     rig.serving.frontends = []
-    return Description(rig.core, rig.monitor, rig.serving, MemoryBudget(100), LoadHistory(EventBus()), workers)
+    history = LoadHistory(EventBus(), rig.monitor)
+    return Description(rig.core, rig.manager, rig.monitor, rig.serving, MemoryBudget(100), history, workers)
 
 
 def test_models_that_are_served_and_those_that_were() -> None:
     async def work() -> None:
         rig = Rig()
-        rig.loaders["m", 2] = FakeLoader(load_error=BAD)
+        rig.loaders["m", 2] = FakeLoader(load_error=BAD, what="/m/2")
         rig.start(model("m"), model("gone"))
         rig.source("m").emit(1, 2)
         rig.source("gone").emit(1)
@@ -41,6 +43,8 @@ def test_models_that_are_served_and_those_that_were() -> None:
         assert m["shadows"] == [[2, 0.5, {"compared": 0, "differed": 0, "failed": 0, "dropped": 0}]]
         versions = [(v["version"], v["state"], v["error_code"], v["error_message"]) for v in m["versions"]]
         assert versions == [(2, "END", "INVALID_ARGUMENT", "no model in there"), (1, "AVAILABLE", "OK", "")]
+        assert [v["aspired"] for v in m["versions"]] == [True, True]
+        assert [v["aspired"] for v in gone["versions"]] == [False]
         assert (gone["name"], gone["trouble"]) == ("gone", "not configured any more")
         assert [v["state"] for v in gone["versions"]] == ["END"]
         assert whole["memory"] == {"limit_bytes": 100, "reserved_bytes": 0}
@@ -64,7 +68,7 @@ def test_the_trouble_of_a_model_without_versions() -> None:
 
 def test_how_long_loads_took_and_how_they_ended() -> None:
     bus = EventBus()
-    history = LoadHistory(bus)
+    history = LoadHistory(bus, ServableStateMonitor(bus))
     one, two = ServableId("m", 1), ServableId("m", 2)
     for servable, state, seconds in (
         (one, State.START, 0),
@@ -81,3 +85,17 @@ def test_how_long_loads_took_and_how_they_ended() -> None:
     bus.publish(ServableState(one, State.UNLOADING))
     bus.publish(ServableState(one, State.END))
     assert (history.counts, history.seconds) == ({("m", "ok"): 1, ("m", "failed"): 1}, {})
+
+
+def test_loads_of_a_removed_model_are_counted_for_as_long_as_anything_of_it_is_shown() -> None:
+    bus = EventBus()
+    monitor = ServableStateMonitor(bus, most_removed=1)
+    history = LoadHistory(bus, monitor)
+    monitor.note_models(["kept", "gone", "next"])
+    for name in ("kept", "gone", "next"):
+        for state in (State.LOADING, State.AVAILABLE, State.END):
+            bus.publish(ServableState(ServableId(name, 1), state))
+    monitor.note_models(["kept", "next"])
+    assert ("gone", "ok") in history.counts
+    monitor.note_models(["kept"])
+    assert history.counts == {("kept", "ok"): 1, ("next", "ok"): 1}

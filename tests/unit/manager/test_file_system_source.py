@@ -16,6 +16,7 @@ import pytest
 from file_server import serving
 
 from manager.file_system_source import FileSystemStoragePathSource
+from manager.found_versions import FoundVersions, find_versions
 from manager.model_config import ModelConfig
 from manager.version_policy import AllPolicy, LatestPolicy, SpecificPolicy, VersionPolicy
 from ringserve.errors import Code, ServingError
@@ -208,6 +209,32 @@ def test_trouble_is_said_once_and_again_after_it_was_over(tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING):
         asyncio.run(run())
     assert len(caplog.records) == 3
+
+
+def test_a_surprise_is_a_trouble_and_the_next_look_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(tmp_path, "1")
+    looks = itertools.count()
+
+    def surprise(config: ModelConfig) -> FoundVersions:
+        if next(looks) < 3:
+            raise RecursionError("too deep")
+        return find_versions(config)
+
+    monkeypatch.setattr("manager.file_system_source.find_versions", surprise)
+
+    async def run() -> None:
+        watched = Watched(config(tmp_path), poll_seconds=0.001)
+        watched.connect()
+        await watched.until(lambda: bool(watched.lists))
+        watched.source.close()
+        (_, error), (_, over) = watched.troubles[:2]
+        assert error is not None
+        assert (error.code, error.message, over) == (Code.INTERNAL, "RecursionError: too deep", None)
+
+    asyncio.run(run())
+    assert caplog.text.count("Traceback") == 1, "said once, not at every look"
 
 
 def test_a_file_in_place_of_the_base_path(tmp_path: Path) -> None:
@@ -534,6 +561,7 @@ def test_a_model_whose_base_path_hangs_can_be_given_another_and_taken_away(
 HUNG = """
 import asyncio, os, sys, threading
 from manager.file_system_source import FileSystemStoragePathSource
+from manager.found_versions import FoundVersions, find_versions
 from manager.model_config import ModelConfig
 listing = threading.Event()
 def hang(path):

@@ -186,3 +186,26 @@ def test_a_look_that_ends_late_does_not_disturb_the_version_that_is_there_by_the
         assert stage.available() == [1]
 
     play(script, retry=TWICE)
+
+
+def test_a_look_at_the_files_of_one_that_gave_way_neither_revives_it_nor_stands_for_another_s() -> None:
+    async def script(stage: Stage) -> None:
+        old = FakeLoader(load_error=BAD, what="old options")
+        looked = old.hold("changed")
+        old.files_changed = True
+        stage.emit({1: old})
+        await settle()
+        stage.emit({1: old})
+        await settle()
+        new = FakeLoader(load_error=BAD, what="new options")
+        stage.emit({1: new})
+        await settle()
+        stage.emit({1: new})
+        await settle()
+        assert (old.looks, new.looks) == (1, 1)
+        stage.events.clear()
+        looked.set()
+        await pass_time(1000)
+        assert (stage.events, old.calls) == ([], ["load"])
+
+    play(script)

@@ -122,7 +122,7 @@ def test_a_version_that_nobody_wants_when_it_is_loaded_is_unloaded_and_was_never
         loaded.set()
         await work
         assert loader.calls == ["load", "quiesce", "unload"]
-        assert states(events) == [State.START, State.LOADING, State.END]
+        assert states(events) == [State.START, State.LOADING, State.UNLOADING, State.END]
         assert events[-1].error is CANCELLED
         assert str(CANCELLED) == "CANCELLED: Loading of servable cancelled"
 

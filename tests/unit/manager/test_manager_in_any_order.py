@@ -182,6 +182,8 @@ class ManagerMachine(RuleBasedStateMachine):
         assert not stage.manager._streams
         assert not stage.manager._pending
         assert not stage.manager._timers
+        assert not stage.manager._loading
+        assert all(loader.discards == 1 for loader in self.every if loader.calls)
         assert set(stage.states.values()) <= {State.END}
 
 
@@ -212,5 +214,6 @@ def test_whatever_the_lists_and_their_timing_the_last_one_is_served_in_the_end(
         assert stage.available() == sorted(lists[-1][0])
         whole = ["load", "quiesce", "unload"]
         assert all(loader.calls == whole[: len(loader.calls)] for loader in every)
+        assert all(loader.discards == (loader.calls != ["load"]) for loader in every if loader.calls)
 
     play(script)

@@ -7,6 +7,7 @@ from fake_loader import BAD, FakeLoader, settle
 from stage import Stage, pass_time, play
 
 from manager.aspired_version_policy import ResourcePreservingPolicy
+from manager.loader_harness import CANCELLED
 from manager.retry import Retry
 from ringserve.errors import Code, ServingError
 from ringserve.servable import State
@@ -156,11 +157,49 @@ def test_an_unwanted_version_that_waited_for_memory_is_not_loaded() -> None:
             stage.aspire(1, name=name)
             await settle()
         stage.aspire(name="b")
+        await settle()
+        assert (stage.states["b", 1], stage.errors["b", 1]) == (State.END, CANCELLED), "at once"
         gate.set()
         await settle()
         assert (waiting.calls, stage.states["b", 1], stage.budget.reserved) == ([], State.END, 0)
 
     play(script, limit=100)
+
+
+def test_an_unwanted_version_that_waits_for_its_files_gives_its_turn_to_the_next() -> None:
+    async def script(stage: Stage) -> None:
+        stage.loader(1, "a").hold("estimate")
+        for name in ("a", "b"):
+            stage.aspire(1, name=name)
+        await settle()
+        assert stage.available("b") == []
+        stage.aspire(name="a")
+        await settle()
+        assert (stage.states["a", 1], stage.available("b")) == (State.END, [1])
+        assert stage.loader(1, "a").discards == 1
+        stage.aspire(1, name="a")
+        await settle()
+        assert stage.states["a", 1] is State.START, "another loader, whose own files are waited for"
+
+    play(script, loads=1)
+
+
+def test_one_unwanted_and_wanted_again_before_its_turn_loads_when_that_comes() -> None:
+    async def script(stage: Stage) -> None:
+        loaded = stage.loader(1, "a").hold("load")
+        for name in ("a", "b"):
+            stage.aspire(1, name=name)
+        await settle()
+        stage.aspire(name="b")
+        stage.aspire(1, name="b")
+        stage.aspire(name="b")
+        await settle()
+        stage.aspire(1, name="b")
+        loaded.set()
+        await settle()
+        assert stage.available("b") == [1]
+
+    play(script, loads=1)
 
 
 def test_an_estimate_that_fails_is_a_load_that_fails() -> None:

@@ -84,20 +84,34 @@ def test_it_waits_for_what_comes_back_from(how: str) -> None:
     asyncio.run(work())
 
 
-def test_reservations_are_decided_in_the_order_they_are_asked_for() -> None:
+def test_one_that_fits_need_not_wait_for_one_that_does_not() -> None:
     async def work() -> None:
         budget = MemoryBudget(100)
         await budget.reserve(A, 60)
         large = asyncio.ensure_future(budget.reserve(B, 100))
-        small = asyncio.ensure_future(budget.reserve(C, 10))
         await settle()
-        assert not small.done()
+        await asyncio.wait_for(budget.reserve(C, 10), 5)
         budget.free(A)
-        await large
         await settle()
-        assert not small.done()
+        assert not large.done()
+        budget.free(C)
+        await large
+
+    asyncio.run(work())
+
+
+def test_those_that_wait_have_their_turns_in_the_order_they_came() -> None:
+    async def work() -> None:
+        budget = MemoryBudget(100)
+        await budget.reserve(A, 60)
+        first = asyncio.ensure_future(budget.reserve(B, 80))
+        second = asyncio.ensure_future(budget.reserve(C, 70))
+        await settle()
+        budget.free(A)
+        await settle()
+        assert (first.done(), second.done()) == (True, False)
         budget.free(B)
-        await small
+        await second
 
     asyncio.run(work())
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from manager.metrics import FIGURES, render
+from manager.metrics import FIGURES, MetricsPage, render
+from ringserve.errors import Code, ServingError
 
 
 @pytest.fixture
@@ -78,6 +79,38 @@ def test_a_version_that_is_not_loaded_has_its_state_only(server: FakeAdministere
     found = samples(server.describe())
     assert found["ringserve_version_state"][("n", "1", "LOADING")] == 1
     assert ("n", "1") not in found["ringserve_version_load_seconds"]
+
+
+def test_of_ended_versions_only_the_last_that_failed_is_shown(server: FakeAdministered) -> None:
+    failed = ServingError(Code.INTERNAL, "no graph")
+    for version, error in ((3, failed), (4, failed), (5, None), (6, None)):
+        server.disk["/models/m"][version] = error
+        server.find()
+    found = samples(server.describe())["ringserve_version_state"]
+    assert {version: state for (_, version, state), value in found.items() if value} == {"6": "AVAILABLE", "4": "END"}
+
+
+def test_of_a_model_that_is_gone_nothing_is_shown(server: FakeAdministered) -> None:
+    server.lingering.add(("n", 1))
+    server.add("n", 1)
+    server.message.model_config_list.ClearField("config")
+    server.find()
+    assert set(samples(server.describe())["ringserve_version_state"]) == {
+        ("n", "1", state) for state in ("START", "LOADING", "AVAILABLE", "UNLOADING", "END")
+    }
+    assert "ringserve_version_loads_total" not in samples(server.describe())
+
+
+def test_the_page_is_made_once_a_second_at_most(server: FakeAdministered) -> None:
+    now = [100.0]
+    page = MetricsPage(server.describe, lambda: now[0])
+    first = page.text()
+    assert 'model="m"' in first
+    server.add("new", 1)
+    now[0] += 0.9
+    assert page.text() is first
+    now[0] += 0.2
+    assert 'model="new"' in page.text()
 
 
 def test_every_figure_has_its_help_and_type_even_without_a_sample() -> None:

@@ -126,6 +126,16 @@ def test_two_servers_share_a_copy_and_the_last_removes_it(tmp_path: Path) -> Non
     assert names(tmp_path) == []
 
 
+def test_two_holders_in_one_server_share_a_copy_and_the_last_removes_it(cache: ModelCache, tmp_path: Path) -> None:
+    path = cache.fetch(URI, FIVE, holder="one")
+    assert cache.fetch(URI, FIVE, holder="other") == path
+    cache.drop("one")
+    cache.drop("one")
+    assert content(path)
+    cache.drop("other")
+    assert names(tmp_path / "cache") == []
+
+
 def test_the_same_name_from_another_uri_is_another_copy(tmp_path: Path, memory: Any) -> None:
     memory.pipe_file("/others/m/5/saved_model.pb", b"graph")
     one, other = ModelCache(tmp_path), ModelCache(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ def test_a_plug_in_stays_while_its_config_does_and_gives_way_to_another() -> Non
         assert watched.lists == [("m", [1])], "what was served stays until the new one has spoken"
         Recorded.made[-1].emit(2)
         assert watched.lists == [("m", [1]), ("m", [2])]
+
+    run(work())
+
+
+def test_the_last_list_is_sent_again_for_a_model_whose_config_has_changed() -> None:
+    """A version that failed for its options is tried with the new ones, which the source need not know of."""
+
+    async def work() -> None:
+        watched = Watched()
+        watched.sources.set_models([plugged(), plugged("n")])
+        Recorded.made[0].emit(1)
+        Recorded.made[0].emit(2, 1)
+        options = {"default": "unknown"}
+        watched.sources.set_models(
+            [replace(plugged(), loader_options=options), replace(plugged("n"), loader_options=options)]
+        )
+        assert watched.lists == [("m", [1]), ("m", [2, 1]), ("m", [2, 1])], "n's source has said nothing yet"
+        watched.sources.set_models(
+            [replace(plugged(), loader_options=options), replace(plugged("n"), loader_options=options)]
+        )
+        assert len(watched.lists) == 3
+        assert len(Recorded.made) == 2
 
     run(work())
 

@@ -235,9 +235,9 @@ def test_a_reload_that_waits_holds_up_no_other() -> None:
         rig.source("m").emit(1)
         assert plain(await second) == [("m", "added", None), ("slow", "kept", None)]
         await rig.core.reload(config(model("m")))
-        assert not first.done()
-        await pass_time(301)
-        assert plain(await first) == [("slow", "added", None)], "another reload took it away: nothing is amiss"
+        await settle()
+        assert first.done(), "another reload took it away: there is nothing to wait for, and nothing is amiss"
+        assert plain(await first) == [("slow", "added", None)]
 
     run(work())
 
@@ -280,6 +280,21 @@ def test_a_version_that_is_yet_to_be_unloaded_is_none_of_the_model_that_comes_ba
         rig.loaders["a", 1].gates["quiesce"].set()
         assert plain(await reload) == [("m", "added", None)]
         assert rig.available("m") == [1]
+
+    run(work())
+
+
+def test_new_loader_options_give_a_failed_version_another_chance() -> None:
+    async def work() -> None:
+        rig = Rig()
+        rig.loaders["m", 1] = FakeLoader(load_error=BAD, what="old options")
+        await served(rig, model())
+        assert rig.available() == []
+        options = "loader_options { key: 'default' value: 'unknown' }"
+        assert plain(await rig.core.reload(config(model("m", options)))) == [("m", "changed", None)]
+        await settle()
+        assert rig.available() == [1]
+        assert rig.configs[-1].loader_options == {"default": "unknown"}
 
     run(work())
 

@@ -42,8 +42,11 @@ class Scene:
         await self.serving.load(M, REQUEST, cast(Sequence[WorkerProcess], self.workers[:workers]))
 
     def restart(self, index: int) -> FakeFrontEnd:
+        self.frontends[index].restart()
+        return self.introduce(index)
+
+    def introduce(self, index: int) -> FakeFrontEnd:
         frontend = self.frontends[index]
-        frontend.restart()
         self.serving.introduce(cast(FrontEndProcess, frontend))
         return frontend
 
@@ -153,6 +156,70 @@ def test_a_front_end_restarted_while_a_version_is_loaded_learns_of_it_and_of_its
         await settle()
         assert frontend.routed == [M]
         assert {(pid, device) for pid, device, _ in scene.lanes.made if pid < 2000} >= {(1001, "cpu:0"), (1001, "cpu:1")}
+
+    play(script)
+
+
+def test_a_front_end_that_is_yet_to_be_told_of_anything_is_told_nothing_and_gets_no_lanes() -> None:
+    """What a process got before it can work would be lost, or there twice, when it is told everything."""
+
+    async def script(scene: Scene) -> None:
+        late = scene.frontends[0]
+        late.restart()
+        scene.lanes.open.clear()
+        load = asyncio.ensure_future(scene.load())
+        await settle()
+        scene.bus.publish(ServableState(M, State.LOADING))
+        scene.serving.want_lane(cast(FrontEndProcess, late), ROUTE.to_wire())
+        await settle()
+        assert late.messages == []
+        scene.introduce(0)
+        assert late.informed
+        await settle()
+        scene.lanes.open.set()
+        await load
+        await settle()
+        ours = sorted((pid, device) for pid, device, _ in scene.lanes.made if pid == late.pid)
+        assert ours == [(1001, "cpu:0"), (1001, "cpu:1")]
+        assert late.routed == [M]
+        late.restart()
+        await scene.serving.quiesce(M)
+        assert late.messages == []
+
+    play(script)
+
+
+def test_a_lane_that_was_being_made_when_the_version_went_is_not_for_the_one_that_comes_after() -> None:
+    async def script(scene: Scene) -> None:
+        await scene.load(workers=1)
+        scene.lanes.open.clear()
+        scene.lanes.made.clear()
+        other = Route(M, "other")
+        scene.serving.want_lane(cast(FrontEndProcess, scene.frontends[0]), other.to_wire())
+        await settle()
+        await scene.serving.unload(M)
+        scene.workers[0].answer = {**ANSWER, "signatures": [["other"]]}
+        await scene.load(workers=1)
+        scene.serving.want_lane(cast(FrontEndProcess, scene.frontends[0]), other.to_wire())
+        await settle()
+        scene.lanes.open.set()
+        await settle()
+        assert scene.lanes.made == [(1000, "cpu:0", other)]
+
+    play(script)
+
+
+def test_what_went_wrong_with_a_version_that_has_gone_is_no_refusal_of_the_next() -> None:
+    async def script(scene: Scene) -> None:
+        await scene.load(workers=1)
+        scene.lanes.open.clear()
+        scene.serving.want_lane(cast(FrontEndProcess, scene.frontends[0]), Route(M, "other").to_wire())
+        await settle()
+        await scene.serving.unload(M)
+        scene.lanes.error = BAD
+        scene.lanes.open.set()
+        await settle()
+        assert scene.frontends[0].of("lane_refused") == []
 
     play(script)
 

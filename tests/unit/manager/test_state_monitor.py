@@ -9,7 +9,7 @@ from fake_loader import settle
 
 from manager.event_bus import EventBus, ServableState
 from manager.loader_harness import CANCELLED
-from manager.state_monitor import MOST_ENDED, ServableStateMonitor
+from manager.state_monitor import MOST_ENDED, MOST_REMOVED, ServableStateMonitor
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId, State
 
@@ -20,9 +20,9 @@ FAILED = "{name: m version: 2} due to error: NOT_FOUND: nothing there"
 class Observed(ServableStateMonitor):
     """A monitor with the bus that feeds it."""
 
-    def __init__(self, most_ended: int = MOST_ENDED) -> None:
+    def __init__(self, most_ended: int = MOST_ENDED, most_removed: int = MOST_REMOVED) -> None:
         self._bus = EventBus()
-        super().__init__(self._bus, most_ended)
+        super().__init__(self._bus, most_ended, most_removed)
 
     def say(self, name: str, version: int, state: State, error: ServingError | None = None) -> None:
         self._bus.publish(ServableState(ServableId(name, version), state, error))
@@ -202,3 +202,47 @@ def test_waiting_until_every_model_is_settled(seen: Observed) -> None:
 
 def test_nothing_to_wait_for_is_settled_at_once(seen: Observed) -> None:
     asyncio.run(asyncio.wait_for(seen.settled([]), 1))
+
+
+def test_a_model_that_is_not_configured_any_more_is_not_waited_for(seen: Observed) -> None:
+    async def work() -> None:
+        seen.note_models(["kept", "removed", "loading"])
+        seen.note_trouble("removed", None)
+        waits = [asyncio.ensure_future(seen.settled([name])) for name in ("kept", "removed", "loading")]
+        seen.say("loading", 1, State.LOADING)
+        await settle()
+        seen.note_models(["kept"])
+        await settle()
+        assert [wait.done() for wait in waits] == [False, True, True]
+        seen.say("kept", 1, State.AVAILABLE)
+        await asyncio.wait_for(waits[0], 5)
+
+    asyncio.run(work())
+
+
+def test_the_trouble_of_a_model_goes_with_it(seen: Observed) -> None:
+    seen.note_models(["m"])
+    seen.note_trouble("m", BAD)
+    seen.note_models([])
+    assert seen.source_error("m") is None
+
+
+def test_of_models_that_were_removed_the_versions_that_ended_last_are_remembered() -> None:
+    seen = Observed(most_ended=3, most_removed=2)
+    told: list[tuple[str, list[int]]] = []
+    seen.on_forget(lambda name, versions: told.append((name, versions)))
+    seen.note_models(["a", "b", "c", "kept"])
+    for name in ("kept", "b", "a", "c"):
+        seen.say(name, 1, State.AVAILABLE)
+        seen.say(name, 2, State.END, BAD)
+    seen.note_models(["c", "kept"])
+    assert told == [], "what is still loaded doesn't count"
+    seen.say("a", 1, State.END)
+    assert (told, seen.names) == ([("b", [2])], ["a", "b", "c", "kept"])
+    seen.note_models(["a", "c", "kept"])
+    seen.note_models(["kept"])
+    seen.say("b", 1, State.END)
+    seen.say("c", 1, State.END)
+    assert seen.names == ["b", "c", "kept"]
+    assert [name for name, _ in told] == ["b", "a", "c", "a"]
+    assert seen.state(ServableId("kept", 2)) is not None

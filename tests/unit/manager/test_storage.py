@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -112,6 +113,24 @@ def test_local_errors(tmp_path: Path, name: str, code: Code, reason: str) -> Non
         with pytest.raises(ServingError, match=reason) as caught:
             call(f"{tmp_path}/{name}")
         assert caught.value.code is code
+
+
+def test_folders_nested_too_deep_are_an_error(tmp_path: Path) -> None:
+    here = os.getcwd()
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1100):
+            os.mkdir("d")
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    try:
+        with pytest.raises(ServingError) as caught:
+            storage.files(str(tmp_path))
+    finally:  # pytest's own tidying up would not manage it
+        subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)
+    text = f"{tmp_path}; folders in it are nested too deep"
+    assert (caught.value.code, caught.value.message) == (Code.FAILED_PRECONDITION, text)
 
 
 def test_a_fingerprint_notices_what_comes_goes_and_changes(tmp_path: Path) -> None:

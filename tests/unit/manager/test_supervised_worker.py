@@ -184,6 +184,68 @@ def test_what_is_unloaded_while_it_is_lost_is_not_loaded_again() -> None:
     with_worker(script)
 
 
+@pytest.mark.parametrize("again", ["when it is back", "when it tries once more"])
+@pytest.mark.parametrize("answer", [{}, BAD])
+def test_what_is_unloaded_while_it_is_loaded_again_is_gone_whatever_becomes_of_that(
+    again: str, answer: Message | ServingError
+) -> None:
+    """Its unload follows the load, so that nothing which is loaded under its name later can be met by it."""
+
+    async def script(worker: Worker) -> None:
+        await worker.load(M, request(M))
+        worker._ended.set()
+        worker.gone()
+        if again == "when it tries once more":
+            worker.answers["load"] = [BAD]
+            await worker.come_back()
+        gate = worker.gates["load"] = asyncio.Event()
+        worker.answers["load"] = [answer]
+        back = asyncio.ensure_future(worker.come_back() if again == "when it is back" else pass_time(1.5))
+        for _ in range(3):
+            await settle()
+        assert worker.asked[-1] == ("load", M)
+        worker.asked.clear()
+        worker.usable.clear()
+        unload = asyncio.ensure_future(worker.unload(M))
+        await settle()
+        assert (worker.asked, unload.done()) == ([], False)
+        gate.set()
+        await unload
+        await back
+        assert worker.asked == [("unload", M)]
+        assert [servable for servable, _ in worker.usable if servable] == [], "no word about what is gone"
+        await worker.load(M, request(M))
+        assert worker.holds(M) == "holds"
+        worker.asked.clear()
+        await pass_time(100)
+        assert worker.asked == []
+
+    with_worker(script)
+
+
+def test_an_unload_does_not_wait_for_a_worker_that_ends_while_it_loads_again() -> None:
+    async def script(worker: Worker) -> None:
+        await worker.load(M, request(M))
+        worker._ended.set()
+        worker.gone()
+        gate = worker.gates["load"] = asyncio.Event()
+        worker.answers["load"] = [ENDED]
+        worker.answers["unload"] = [ENDED]
+        back = asyncio.ensure_future(worker.come_back())
+        await settle()
+        unload = asyncio.ensure_future(worker.unload(M))
+        await settle()
+        gate.set()
+        for work in (back, unload):
+            with pytest.raises(ServingError):
+                await work
+        worker.asked.clear()
+        await worker.come_back()
+        assert worker.asked == []
+
+    with_worker(script)
+
+
 @pytest.mark.parametrize("call", ["load", "unload"])
 @pytest.mark.parametrize("answer", [{}, BAD])
 def test_it_is_busy_while_a_load_or_an_unload_is_under_way(call: str, answer: Message | ServingError) -> None:

@@ -97,6 +97,7 @@ def test_names_that_are_versions(name: str, version: int) -> None:
         "",
         " ",
         "1.0",
+        pytest.param("0" * 5000 + "1", id="longer than any name"),
         "1e3",
         "0x1",
         "v1",

@@ -12,8 +12,9 @@ import pytest
 from core_rig import AtOnce
 from fake_loader import BAD, FakeLoader, settle
 from fake_processes import FakeFrontEnd, FakeLanes, FakeWorker
-from stage import run
+from stage import pass_time, run
 
+from manager.daemon_threads import DaemonThreads
 from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
@@ -34,15 +35,25 @@ class FakeCache:
 
     def __init__(self) -> None:
         self.fetched: list[tuple[str, ServableId]] = []
-        self.dropped: list[ServableId] = []
+        self.held: list[object] = []
+        self.error: ServingError | None = None
+        self.coming: threading.Event | None = None  # a download waits for it
+        self.given_up = threading.Event()
 
-    def fetch(self, path: str, servable: ServableId, _: str, given_up: threading.Event) -> str:
+    def fetch(self, path: str, servable: ServableId, _: str, given_up: threading.Event, holder: object) -> str:
         assert not given_up.is_set()
         self.fetched.append((path, servable))
+        if self.coming is not None:
+            self.given_up = given_up
+            assert self.coming.wait(20)
+        if self.error:
+            raise self.error
+        self.held.append(holder)
         return "/cache/m/1"
 
-    def drop(self, servable: ServableId) -> None:
-        self.dropped.append(servable)
+    def drop(self, holder: object) -> None:
+        if holder in self.held:
+            self.held.remove(holder)
 
 
 class Scene:
@@ -61,11 +72,13 @@ class Scene:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")
 
-    def loader(self, path: str = "", model: ModelConfig | None = None, workers: int = 2) -> WorkerLoader:
+    def loader(
+        self, path: str = "", model: ModelConfig | None = None, workers: int = 2, threads: DaemonThreads | None = None
+    ) -> WorkerLoader:
         return WorkerLoader(
             self.serving,
             cast(ModelCache, self.cache),
-            AtOnce(),
+            threads or AtOnce(),
             M,
             path or str(self.folder),
             model or ModelConfig("m", str(self.folder.parent)),
@@ -96,7 +109,8 @@ def test_all_workers_get_the_same_request(scene: Scene) -> None:
         await loader.quiesce()
         await loader.unload()
         assert [worker.held for worker in scene.workers] == [[], []]
-        assert (scene.cache.fetched, scene.cache.dropped) == ([], [])
+        await loader.discard()
+        assert scene.cache.fetched == []
 
     run(work())
 
@@ -129,22 +143,93 @@ def test_a_file_uri_is_a_plain_path_for_workers(scene: Scene, uri: str) -> None:
     run(work())
 
 
-def test_a_remote_version_is_copied_first_and_its_copy_dropped_last(scene: Scene) -> None:
-    async def work() -> None:
-        import fsspec  # noqa: PLC0415 - an extra
+@pytest.fixture
+def remote() -> str:
+    """The URI of a remote version."""
+    pytest.importorskip("fsspec").filesystem("memory").pipe("/bucket/m/1/model", b"abc")
+    return "memory://bucket/m/1"
 
-        fsspec.filesystem("memory").pipe("/bucket/m/1/model", b"abc")
-        loader = scene.loader(path="memory://bucket/m/1")
+
+def test_a_remote_version_is_copied_first_and_its_copy_dropped_last(scene: Scene, remote: str) -> None:
+    async def work() -> None:
+        loader = scene.loader(path=remote)
         await loader.estimate()
         assert scene.workers[0].requests[0]["path"] == "/cache/m/1"
-        assert scene.cache.fetched == [("memory://bucket/m/1", M)]
+        assert scene.cache.fetched == [(remote, M)]
         await loader.load()
         await loader.quiesce()
-        assert scene.cache.dropped == []
+        assert scene.cache.held == [loader]
         await loader.unload()
-        assert scene.cache.dropped == [M]
+        assert scene.cache.held == []
+        await loader.discard()
 
-    pytest.importorskip("fsspec")
+    run(work())
+
+
+def test_the_copy_of_a_version_that_was_never_loaded_is_dropped_too_and_no_other_s(scene: Scene, remote: str) -> None:
+    async def work() -> None:
+        former, loader = scene.loader(path=remote), scene.loader(path=remote)
+        scene.workers[0].error = BAD
+        for tried in (former, loader):
+            await tried.estimate()
+            with pytest.raises(ServingError):
+                await tried.load()
+        assert scene.cache.held == [former, loader], "they may be tried again"
+        await former.discard()
+        assert scene.cache.held == [loader]
+        await loader.discard()
+        assert scene.cache.held == []
+
+    run(work())
+
+
+@pytest.mark.parametrize("error", [None, ServingError(Code.CANCELLED, "the download was given up")])
+def test_a_download_that_nobody_waits_for_is_given_up_and_leaves_nothing(
+    scene: Scene, remote: str, error: ServingError | None
+) -> None:
+    """Whether or not it can still be stopped."""
+
+    async def work() -> None:
+        coming = scene.cache.coming = threading.Event()
+        loader = scene.loader(path=remote, threads=DaemonThreads("fetch"))
+        estimate = asyncio.ensure_future(loader.estimate())
+        while not scene.cache.fetched:
+            await asyncio.sleep(0.001)
+        assert not scene.cache.given_up.is_set()
+        estimate.cancel()
+        await settle()
+        assert (estimate.cancelled(), scene.cache.given_up.is_set()) == (True, True)
+        discard = asyncio.ensure_future(loader.discard())
+        await settle()
+        assert not discard.done()
+        scene.cache.error = error
+        coming.set()
+        await discard
+        assert scene.cache.held == []
+
+    run(work())
+
+
+def test_remote_files_are_looked_at_once_a_minute(scene: Scene, remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    files = ["as they were"]
+
+    def look(path: str) -> str:
+        looks.append(path)
+        return files[0]
+
+    monkeypatch.setattr("manager.worker_loader.fingerprint", look)
+
+    async def work() -> None:
+        loader = scene.loader(path=remote)
+        await loader.estimate()
+        files[0] = "repaired"
+        assert [await loader.changed() for _ in range(3)] == [False] * 3
+        assert len(looks) == 2
+        await pass_time(61)
+        assert [await loader.changed() for _ in range(3)] == [True, False, False]
+        assert len(looks) == 3
+
     run(work())
 
 
