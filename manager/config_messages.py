@@ -75,7 +75,7 @@ def _extend(file: Any) -> None:
         add(model, name, number, message, repeated, f"{_PACKAGE}ModelConfig.{entry_name}")
 
 
-def ModelServerConfig() -> Any:  # noqa: N802 - made like any generated message
+def ModelServerConfig() -> Any:
     """An empty `tensorflow.serving.ModelServerConfig`, with this server's fields."""
     return _messages()["ModelServerConfig"]()
 

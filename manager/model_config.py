@@ -28,7 +28,7 @@ class ModelConfig:
 
     name: str
     base_path: str
-    policy: VersionPolicy = field(default_factory=lambda: LatestPolicy())
+    policy: VersionPolicy = field(default_factory=LatestPolicy)
     platform: str = TENSORFLOW
     labels: Mapping[str, int] = field(default_factory=dict)
     splits: Mapping[str, Sequence[Weighted]] = field(default_factory=dict)

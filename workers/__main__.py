@@ -13,6 +13,7 @@ from ringserve.channel import Channel
 from ringserve.child import become, parse_child_arguments
 from ringserve.options import ServerOptions
 from shm.doorbell import Doorbell
+from workers.heap import keep_together
 
 _SWITCH_SECONDS: Final = 1e-4  # Python's own 5 ms are longer than most requests take
 
@@ -27,6 +28,7 @@ def main() -> None:
     log.set_up(f"worker {device}", options.log_level)
     # The loop's thread may have to wait so long for the interpreter lock while another thread loads a version.
     sys.setswitchinterval(_SWITCH_SECONDS)
+    keep_together()
     kind, _, index = device.partition(":")
     os.environ["CUDA_VISIBLE_DEVICES"] = index if kind == "gpu" else ""
 
