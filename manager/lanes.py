@@ -58,6 +58,7 @@ class Lanes:
         """`ring_bytes`: room for the packed requests of a lane, and for its packed answers; sparse."""
         self._ring_bytes = ring_bytes
         self._records: dict[int, LaneRecord] = {}
+        self._places: dict[tuple[str, str, Route], int] = {}  # by the roles' titles: the lane that is there, or being made
         self._numbers = itertools.count(1)
 
     async def make(
@@ -69,7 +70,8 @@ class Lanes:
     ) -> None:
         """Make a lane and hand it to the worker, then to the front end. Raises ServingError when the worker can't.
 
-        A worker that ends meanwhile is asked once more when it is back. A lane that `is_wanted` no more is dropped.
+        Where there is one, it stays: a front end may ask for what it is about to be given. A worker that ends meanwhile is
+        asked once more when it is back. A lane that `is_wanted` no more is dropped.
         """
         try:
             await self._make(frontend, worker, route, is_wanted)
@@ -93,10 +95,14 @@ class Lanes:
             "signature": route.signature,
             "batched": report["batched"],
         }
+        place = (frontend.title, worker.title, route)
+        if place in self._places or not is_wanted():
+            return
         lane = Lane.create(LaneSpec.from_wire(columns, self._ring_bytes), label)
         record = LaneRecord(next(self._numbers), frontend, worker, route, columns, os.dup(lane.segment.fd))
         lane.close()
         self._records[record.number] = record
+        self._places[place] = record.number
         try:
             await self._attach(record)
         except BaseException:
@@ -141,6 +147,7 @@ class Lanes:
 
     def _forget(self, record: LaneRecord) -> None:
         if self._records.pop(record.number, None) is not None:
+            del self._places[record.frontend.title, record.worker.title, record.route]
             os.close(record.segment)
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ from workers.engine import Form, RowFunction, Target
 from workers.heap import give_memory_back
 from workers.tf import strings
 from workers.tf.capi import KEEP, Buffer, Output, Pointer, Status, tensorflow
+from workers.tf.checkpoint import check_checkpoint
 from workers.tf.inputs import are_held, lend_copy
 from workers.tf.metagraph import read_signatures
 from workers.tf.operations import Operations
@@ -69,6 +70,7 @@ class Session:
             )
             status.check()
             view = memoryview((c.c_char * metagraph.length).from_address(metagraph.data)).cast("B")
+            check_checkpoint(path, view)
             self.signatures: Mapping[str, Signature]
             self.signatures, self.metadata = read_signatures(view)
             self._changing = changing_signatures(view, self.signatures, Operations(self._graph).find)

@@ -85,6 +85,23 @@ def test_a_lane_is_handed_to_both_sides_and_dropped_with_its_version() -> None:
     run(work())
 
 
+def test_a_lane_that_is_there_or_being_made_is_not_made_again() -> None:
+    async def scene() -> None:
+        made = Scene()
+        gate = made.worker.hold("lane")
+        first, second = asyncio.ensure_future(made.make()), asyncio.ensure_future(made.make())
+        await settle()
+        gate.set()
+        await asyncio.gather(first, second)
+        await made.make()
+        assert len(made.frontend.of("lane")) == 1
+        made.lanes.drop_servable(M)
+        await made.make()
+        assert len(made.frontend.of("lane")) == 2
+
+    run(scene())
+
+
 @pytest.mark.parametrize("step", ["form", "lane"])
 def test_nothing_is_left_of_a_lane_that_nobody_wants_when_it_is_made(step: str) -> None:
     async def work() -> None:
@@ -98,7 +115,7 @@ def test_nothing_is_left_of_a_lane_that_nobody_wants_when_it_is_made(step: str) 
         await make
         assert scene.left == (0, 0)
         assert scene.frontend.sent == []
-        assert scene.worker.of("drop_lane") == [1]
+        assert scene.worker.of("drop_lane") == ([1] if step == "lane" else [])  # before, there is none yet
 
     run(work())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from shm.layout import Column
 from shm.packed import PackedTensor
 from workers.engine import Form
 from workers.tf.engine import TensorFlowEngine
+
+DATA = Path(__file__).resolve().parents[2] / "data"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,32 @@ def test_a_folder_without_a_model_is_told_in_upstreams_words(engine: TensorFlowE
     assert code == Code.NOT_FOUND
     assert text.startswith("Specified file path does not appear to contain a SavedModel bundle")
     assert text.endswith(str(models / folder))
+
+
+@pytest.mark.parametrize("left_out", ["variables", "variables/variables.index"])
+def test_a_model_whose_variables_are_not_there_yet_does_not_load(
+    engine: TensorFlowEngine, tmp_path: Path, left_out: str
+) -> None:
+    """TensorFlow would load it, and then fail with each request."""
+    whole = DATA / "saved_model_half_plus_two_tf2_cpu" / "00000123"
+    part = tmp_path / "1"
+    shutil.copytree(whole, part)
+    lost = part / left_out
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    code, text = failure(lambda: engine.load(str(part)))
+    assert (code, text) == (
+        Code.FAILED_PRECONDITION,
+        f"The SavedModel has variables, and their file is missing: {part}/variables/variables.index",
+    )
+
+
+@pytest.mark.parametrize("name", ["saved_model_half_plus_two_cpu", "saved_model_half_plus_three"])
+def test_a_model_of_tensorflow_1_without_its_variables(engine: TensorFlowEngine, tmp_path: Path, name: str) -> None:
+    """One that says nothing of how else its variables get their values needs its checkpoint."""
+    part = tmp_path / "1"
+    shutil.copytree(DATA / name / "00000123", part)
+    shutil.rmtree(part / "variables")
+    assert failure(lambda: engine.load(str(part)))[0] == Code.FAILED_PRECONDITION
 
 
 def test_tags_that_the_model_lacks(models: Path) -> None:
