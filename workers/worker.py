@@ -12,7 +12,7 @@ from typing import Final
 from ringserve.channel import Channel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions, schedulable_cpus
-from ringserve.scheduling import wake_promptly
+from ringserve.scheduling import give_way, wake_promptly
 from ringserve.servable import ServableId
 from shm.consumer import LaneConsumer
 from shm.doorbell import Doorbell
@@ -45,7 +45,7 @@ class Worker:
         self._versions: Versions
         self._queues = Queues(self._loop, self._find)
         # The supervisor says how much goes on at a time; these many threads so that what hangs holds up nothing else.
-        self._loading = ThreadPoolExecutor(_threads(options.num_load_threads), "load")
+        self._loading = ThreadPoolExecutor(_threads(options.num_load_threads), "load", initializer=give_way)
         self._unloading = ThreadPoolExecutor(_threads(options.num_unload_threads), "unload")
         self._estimating = ThreadPoolExecutor(_threads(options.num_load_threads), "estimate")
         self._probing = ThreadPoolExecutor(_threads(0), "probe")  # a lane need not wait for another version's long load
