@@ -103,10 +103,10 @@ class ChildProcess:
         os.close(pidfd)
         code = process.wait()
         channel.close()
+        self.gone()
         if not self._stopping:
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
             _logger.error("%s (pid %d) %s; starting a new one", self.title, process.pid, how)
-        self.gone()
         calls, self._calls = self._calls, {}
         for future in calls.values():
             if not future.done():
