@@ -18,7 +18,6 @@ from typing import Final
 from bench.http_generator import FLUSH, Connection, Generator, Tally
 from bench.load import PATIENCE, Target
 from ringserve.child import become
-from ringserve.scheduling import wake_promptly
 
 _LONGEST_PAUSE: Final = 0.1  # s
 
@@ -120,7 +119,6 @@ def main() -> None:
     parser.add_argument("--rate", type=float, required=True)
     arguments = parser.parse_args()
     become("bench phased generator")
-    wake_promptly()  # or it would measure how long it waits for its own turn
     generator = PhasedGenerator(arguments.target, arguments.connections, arguments.rate)
     print("connected", flush=True)
     tallies = generator.run_phases(sys.stdin.fileno())

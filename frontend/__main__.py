@@ -11,7 +11,6 @@ from frontend.front_end import FrontEnd
 from frontend.rest.server import serve
 from ringserve import log
 from ringserve.child import become, parse_child_arguments
-from ringserve.scheduling import wake_promptly
 from shm.doorbell import Doorbell
 
 
@@ -23,7 +22,6 @@ def main() -> None:
     title = f"frontend {arguments.protocol} {arguments.index}"
     become(title)
     log.set_up(title, arguments.options.log_level)
-    wake_promptly()
     uvloop.run(_run(arguments))
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from ringserve.channel import Channel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions, schedulable_cpus
-from ringserve.scheduling import give_way, wake_promptly
+from ringserve.scheduling import give_way
 from ringserve.servable import ServableId
 from shm.consumer import LaneConsumer
 from shm.doorbell import Doorbell
@@ -64,7 +64,6 @@ class Worker:
         """Until the supervisor says stop."""
         self._loading.submit(self._boot)
         threading.Thread(target=self._listen, name="control", daemon=True).start()
-        wake_promptly()
         self._loop.run()
 
     def _boot(self) -> None:

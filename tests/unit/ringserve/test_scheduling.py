@@ -6,22 +6,21 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ringserve.scheduling import give_way, wake_promptly
+from ringserve.scheduling import give_way
 
 
-def in_a_thread_of_its_own(take: Callable[[], bool], nice: int) -> tuple[bool, int, str]:
+def in_a_thread_of_its_own(nice: int) -> tuple[bool, int, str]:
     """What it says, the thread's priority afterwards, and what the kernel tells of it, "" where it tells nothing."""
     found: list[tuple[bool, int, str]] = []
 
     def ask() -> None:
         identity = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, identity, nice)
-        taken = take()
+        taken = give_way()
         facts = Path(f"/proc/self/task/{identity}/sched")
         found.append((taken, os.getpriority(os.PRIO_PROCESS, identity), facts.read_text() if facts.exists() else ""))
 
@@ -32,16 +31,15 @@ def in_a_thread_of_its_own(take: Callable[[], bool], nice: int) -> tuple[bool, i
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the system call's number is not known")
-@pytest.mark.parametrize(("take", "length"), [(wake_promptly, 500_000), (give_way, 50_000_000)])
-def test_the_kernel_takes_it_and_the_priority_stays(take: Callable[[], bool], length: int) -> None:
+def test_the_kernel_takes_it_and_the_priority_stays() -> None:
     nice = os.getpriority(os.PRIO_PROCESS, 0) + 1
-    taken, priority, facts = in_a_thread_of_its_own(take, nice)
+    taken, priority, facts = in_a_thread_of_its_own(nice)
     assert taken
     assert priority == nice
     if slice_ns := re.search(r"se\.slice\s*:\s*(\d+)", facts):  # Linux 6.12 and newer
-        assert int(slice_ns[1]) == length
+        assert int(slice_ns[1]) == 50_000_000
 
 
 def test_another_machine_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    assert not wake_promptly()
+    assert not give_way()
