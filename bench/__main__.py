@@ -9,23 +9,40 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bench import load_isolation, machine, many_models, new_version, reload_memory, rest, ring, start
+from bench import (
+    load_isolation,
+    machine,
+    many_models,
+    mosec_comparison,
+    new_version,
+    reload_memory,
+    rest,
+    rest_image,
+    ring,
+    start,
+)
 from bench.half_plus_two import half_plus_two
 from bench.report import Report
-from bench.topology import Settings, Topology
+from bench.topology import Settings, SkippedError, Topology
 
-_MODULES: Final = (ring, rest, start, load_isolation, new_version, many_models, reload_memory)
+_JSON_BODIES: Final = [import_module("bench.json_bodies")] if find_spec("bench.json_bodies") else []
+_MODULES: Final = (
+    *(ring, rest, *_JSON_BODIES, rest_image, start),
+    *(load_isolation, new_version, many_models, reload_memory, mosec_comparison),
+)
 _TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}
 _RESULTS: Final = Path(__file__).resolve().parent / "results"
 _INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 0: everything was measured, whatever the figures; 1: something failed; 130: interrupted."""
+    """Exit status 0: all was measured that can be here, whatever the figures; 1: something failed; 130: interrupted."""
     arguments = _parser().parse_args(argv)
     chosen = _chosen([*arguments.names, *arguments.only], arguments.all)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -51,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = 1 if report.failures else 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-    if report.rows or report.failures:
+    if report.rows or report.failures or report.skipped:
         report.write(output)
         print(report.table())
         print(f"\nratios: of the best figures, then of the medians; goals are judged on the best. All figures: {output}")
@@ -63,6 +80,9 @@ def _measure(topology: Topology, settings: Settings, report: Report) -> None:
     print(f"{topology.name}: {topology.what}", file=sys.stderr, flush=True)
     try:
         topology.measure(settings, report.rows)
+    except SkippedError as error:
+        report.skipped[topology.name] = str(error)
+        _say(f"skipped: {error}")
     except Exception as error:
         report.failures[topology.name] = f"{type(error).__name__}: {error}"
         _say(f"failed: {error}")
@@ -95,7 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m bench",
         description="Measures ringserve, each topology beside its floor.",
-        epilog=f"Measured when none is named: {short}. These take minutes each, only when named or with --all: {long}.",
+        epilog=f"Measured when none is named: {short}. "
+        f"These take minutes or the network, and are measured only when named or with --all: {long}.",
     )
     parser.add_argument("names", nargs="*", type=_topology, metavar="NAME", help="topologies to measure; see below")
     parser.add_argument("--only", nargs="+", type=_topology, default=[], metavar="NAME", help="the same as naming them")

@@ -1,20 +1,15 @@
 """Models of a real size that still answer as half_plus_two does: y = 0.5 x + 2 + 0 · (a network's answer to x).
 
 The zero is a variable, so that the network is run, and every answer can be checked to the last digit. Weights are random;
-nothing is downloaded. Exported once, to build/bench, by a process of its own: this one never loads TensorFlow.
+nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
-_BUILD: Final = Path(__file__).resolve().parents[1] / "build" / "bench"
-_SECONDS: Final = 300.0
+from bench.exported_model import BUILD, exported_model
 
 #: The class in keras.applications, and the side of the square image that it takes.
 _NETWORKS: Final = {
@@ -44,25 +39,7 @@ tf.saved_model.save(module, folder, signatures={"serving_default": serve})
 """
 
 
-def deep_model(name: str, build: Path = _BUILD) -> Path:
+def deep_model(name: str, build: Path = BUILD) -> Path:
     """The exported version folder. Raises RuntimeError when it can't be made."""
-    folder = build / name / "1"
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder.parent) as scratch:
-            _export(name, Path(scratch) / "1")
-            try:
-                (Path(scratch) / "1").rename(folder)
-            except OSError:  # another benchmark was quicker
-                if not folder.is_dir():
-                    raise
-    return folder
-
-
-def _export(name: str, folder: Path) -> None:
     network, size = _NETWORKS[name]
-    command = [sys.executable, "-c", _EXPORT, network, str(size), str(folder)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment)
-    if done.returncode:
-        raise RuntimeError(f"{network} could not be exported: {done.stderr.strip()[-2000:]}")
+    return exported_model(build / name / "1", _EXPORT, network, str(size))

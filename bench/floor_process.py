@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,25 @@ from shm.doorbell import Doorbell
 @contextmanager
 def one_at_a_time(model: Path) -> Iterator[Callable[[float], float]]:
     """A function that measures, in a process of its own, one C-API run at a time for so many seconds: runs per second."""
-    command = [sys.executable, "-m", "bench.one_at_a_time", "--model", str(model)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    with _killed_at_end(process):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        asked, told = process.stdin, process.stdout
-        _expect(told.readline(), "ready\n")
-
-        def measure(seconds: float) -> float:
-            asked.write(f"{seconds}\n")
-            asked.flush()
-            return float(told.readline())
-
+    with _asked(["bench.one_at_a_time", "--model", str(model)]) as measure:
         yield measure
+
+
+@contextmanager
+def image_runs(model: Path, side: int) -> Iterator[Callable[[float], float]]:
+    """A function that runs an image model, in a process of its own, for so many seconds: median milliseconds of a run."""
+    with _asked(["bench.image_runs", "--model", str(model), "--side", str(side)]) as measure:
+        yield measure
+
+
+@contextmanager
+def socket_sink(size: int) -> Iterator[int]:
+    """The port of a server that takes so many bytes, answers with one, and takes the next."""
+    command = [sys.executable, "-m", "bench.socket_sink", "--size", str(size)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    with _killed_at_end(process):
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
 
 
 @contextmanager
@@ -60,6 +65,25 @@ def eventfd_echo() -> Iterator[tuple[Callable[[int], npt.NDArray[Any]], int]]:
         yield measure, process.pid
     there.close()
     back.close()
+
+
+@contextmanager
+def _asked(arguments: Sequence[str]) -> Iterator[Callable[[float], float]]:
+    """A program that says when it is ready, reads a number a line, and answers each with another."""
+    command = [sys.executable, "-m", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    with _killed_at_end(process):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+        _expect(told.readline(), "ready\n")
+
+        def measure(seconds: float) -> float:
+            asked.write(f"{seconds}\n")
+            asked.flush()
+            return float(told.readline())
+
+        yield measure
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class Answers:
             return False
         head = received[:end]
         if head != self._last_head:
-            self._last_length = _content_length(head)
+            self._last_length = content_length(head)
             self._last_head = head
         missing = end + 4 + self._last_length - len(received)
         if missing > 0:
@@ -52,7 +52,7 @@ class Answers:
         return right
 
 
-def _content_length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
     """Raises BadAnswerError for a status other than 200, and when the length is not told."""
     status, *lines = head.split(b"\r\n")
     if not status.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 ")):

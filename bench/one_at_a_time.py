@@ -15,9 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from bench.loaded_model import loaded_model
 from ringserve.child import become
-from ringserve.options import ServerOptions
-from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from workers.engine import RowFunction
 
@@ -30,7 +29,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     model: Path = parser.parse_args().model
     become("bench one run at a time")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     function = _row_function(model)
     print("ready", flush=True)
     for line in sys.stdin:
@@ -39,15 +37,7 @@ def main() -> None:
 
 
 def _row_function(model: Path) -> RowFunction:
-    # Only now: TensorFlow's libraries read the environment when they are loaded.
-    from workers.platforms import Platforms  # noqa: PLC0415
-    from workers.versions import Versions  # noqa: PLC0415
-
-    options = ServerOptions(model_base_path=str(model))
-    versions = Versions(Platforms(options), options)
-    servable = ServableId(model.name, 1)
-    version, _ = versions.load(servable, str(model / "1"), "tensorflow", {})
-    report = versions.declared(servable, DEFAULT_SIGNATURE)
+    version, report = loaded_model(model)
     assert report.form is not None, report.reason
     return version.row_function(DEFAULT_SIGNATURE, report.form, report.inline)
 

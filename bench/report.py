@@ -25,12 +25,14 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)  # topologies that could not be measured, and why
     complete: bool = False
+    skipped: dict[str, str] = field(default_factory=dict)  # topologies that can't be measured here, and why
 
     def to_json(self) -> dict[str, Any]:
         return {
             **self.about,
             "complete": self.complete,
             "failures": self.failures,
+            "skipped": self.skipped,
             "results": [row.to_json() for row in self.rows],
         }
 
@@ -48,6 +50,7 @@ class Report:
         text = [_joined(line, widths) for line in lines]
         text.insert(1, "  ".join("-" * width for width in widths).rstrip())
         text += [f"{name}: not measured: {reason}" for name, reason in self.failures.items()]
+        text += [f"{name}: skipped: {reason}" for name, reason in self.skipped.items()]
         return "\n".join(text)
 
 

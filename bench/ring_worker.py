@@ -52,8 +52,9 @@ def joined_worker(model: Path) -> Iterator[Joined]:
         finally:
             runner.run(worker.stop(_STOP_SECONDS))
             frontend.listener.close()
-            frontend.doorbell.close()
-            worker.doorbell.close()
+            for process in (frontend, worker):
+                process.doorbell.close()
+                process.counters.close()
 
 
 async def _join(worker: WorkerProcess, frontend: _LocalFrontEnd, model: Path) -> Joined:

@@ -1,4 +1,4 @@
-"""Several models in one server: its config file and the command that starts it."""
+"""Commands that start a server: with one model, or with the several of a config file."""
 
 from __future__ import annotations
 
@@ -32,4 +32,17 @@ def serve_command(config: Path, port: int) -> list[str]:
         f"--rest_api_port={port}",
         f"--model_config_file={config}",
         f"--file_system_poll_wait_seconds={POLL_SECONDS}",
+    ]
+
+
+def serve_model(base: Path, port: int, frontends: int = 1) -> list[str]:
+    """The server with the model of this base path, by its name; REST listens on `port`."""
+    return [
+        *(sys.executable, "-m", "ringserve", "serve"),
+        f"--port={free_port()}",
+        f"--rest_api_port={port}",
+        f"--rest_frontends={frontends}",
+        f"--model_name={base.name}",
+        f"--model_base_path={base}",
+        "--log_level=warning",
     ]

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -33,16 +34,24 @@ def free_port() -> int:
 class Server:
     """A server process; starts with the `with` block and is gone after it."""
 
-    def __init__(self, command: Sequence[str], target: Target, start_seconds: float = _START_SECONDS) -> None:
-        """`start_seconds`: how long the first answer is waited for."""
+    def __init__(
+        self, command: Sequence[str], target: Target, start_seconds: float = _START_SECONDS, own_group: bool = False
+    ) -> None:
+        """`start_seconds`: how long the first answer is waited for.
+
+        `own_group`: its children may outlive it; they are killed as the group of processes that they form with it.
+        """
         self._command = command
         self._target = target
         self._start_seconds = start_seconds
+        self._group = 0 if own_group else None
 
     def __enter__(self) -> Self:
         self._log = tempfile.TemporaryFile()
         self.began = time.monotonic()
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, process_group=self._group
+        )
         self.pid = self._process.pid
         return self
 
@@ -53,9 +62,17 @@ class Server:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            self._process.kill()  # does nothing to a process that has ended
+            self._kill()
             self._process.wait()
             self._log.close()
+
+    def _kill(self) -> None:
+        """Does nothing to what has ended."""
+        if self._group is None:
+            self._process.kill()
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def until_answered(self) -> float:
         """Wait for the first right answer: seconds since the start. Raises RuntimeError when none comes."""

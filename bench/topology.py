@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 
+class SkippedError(Exception):
+    """What a topology needs is not to be had here; its text says what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """A limit for a row's best figure, or for the ratio of it to its floor's best. At least or at most: by the row."""
@@ -102,10 +106,10 @@ class Topology:
     """A named arrangement of processes that is measured.
 
     `measure` appends its rows to the list as soon as it begins, and figures to them as they come: when it is cut short,
-    what it has found so far is there.
+    what it has found so far is there. It raises SkippedError where it can't be measured.
     """
 
     name: str
     what: str
     measure: Callable[[Settings, list[Row]], None]
-    long: bool = False  # takes minutes: measured only when it is named, or everything is asked for
+    long: bool = False  # takes minutes, or the network: measured only when it is named, or everything is asked for

@@ -8,9 +8,11 @@ import socket
 import uvloop
 
 from frontend.front_end import FrontEnd
+from frontend.request_counters import RequestCounters
 from frontend.rest.server import serve
 from ringserve import log
 from ringserve.child import become, parse_child_arguments
+from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 
 
@@ -18,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser("frontend")
     parser.add_argument("protocol", choices=["rest"])
     parser.add_argument("--index", type=int, required=True)
-    arguments = parse_child_arguments(parser, "listener")
+    arguments = parse_child_arguments(parser, "counters", "listener")
     title = f"frontend {arguments.protocol} {arguments.index}"
     become(title)
     log.set_up(title, arguments.options.log_level)
@@ -26,7 +28,8 @@ def main() -> None:
 
 
 async def _run(arguments: argparse.Namespace) -> None:
-    front_end = FrontEnd(socket.socket(fileno=arguments.control_fd), Doorbell(arguments.doorbell_fd))
+    counters = RequestCounters(CounterTable.attach(arguments.counters_fd))
+    front_end = FrontEnd(socket.socket(fileno=arguments.control_fd), Doorbell(arguments.doorbell_fd), counters)
     await serve(front_end, socket.socket(fileno=arguments.listener_fd), arguments.options)
 
 

@@ -66,6 +66,7 @@ class Catalog:
         self._latest: dict[str, ServableHandle[Version]] = {}
         self._labels: dict[str, dict[str, Label]] = {}
         self._status: dict[str, dict[int, VersionStatus]] = {}
+        self._configured: frozenset[str] | None = None  # None: not told
 
     def add(self, version: Version, routed: bool = True) -> None:
         """A version is loaded; not `routed`: requests find it only after `route`, when its lanes are there."""
@@ -111,6 +112,11 @@ class Catalog:
     def available_servable_ids(self) -> list[ServableId]:
         return [handle.id for versions in self._models.values() for handle in versions.values()]
 
+    def versions(self, name: str) -> list[Version]:
+        """Those that requests find, highest first."""
+        found = self._models.get(name, _NO_VERSIONS)
+        return [found[number].servable for number in sorted(found, reverse=True)]
+
     def servable_handle(self, request: ModelSpec) -> ServableHandle[Version]:
         """Resolve a request to the version that it wants, pinned. Raises ServingError with upstream's texts."""
         version = request.version if request.label is None else self._labelled(request.name, request.label, request.key)
@@ -137,6 +143,23 @@ class Catalog:
         else:
             self._labels.pop(name, None)
 
+    def labels(self, name: str) -> dict[str, dict[int, float]]:
+        """The model's labels, each with its versions and their weights."""
+        return {text: dict(label.weights) for text, label in sorted(self._labels.get(name, _NO_LABELS).items())}
+
+    def set_models(self, names: Iterable[str]) -> None:
+        """From now on these models are configured, and no others."""
+        self._configured = frozenset(names)
+
+    def is_configured(self, name: str) -> bool | None:
+        """None: nobody has said."""
+        return None if self._configured is None else name in self._configured
+
+    @property
+    def names(self) -> list[str]:
+        """Every model that is configured, or that has a version that requests find or that is reported."""
+        return sorted(self._status.keys() | self._models.keys() | (self._configured or frozenset()))
+
     def set_status(self, name: str, status: VersionStatus) -> None:
         self._status.setdefault(name, {})[status.version] = status
 
@@ -148,6 +171,11 @@ class Catalog:
         if not reported:
             self._status.pop(name, None)
 
+    def reported(self, name: str) -> list[VersionStatus]:
+        """Every version reported, highest first; none of a model that is not known."""
+        reported = self._status.get(name, {})
+        return [reported[number] for number in sorted(reported, reverse=True)]
+
     def status(self, name: str, version: int | None) -> list[VersionStatus]:
         """Every version reported, highest first, or the one asked for. Raises ServingError when there is none."""
         reported = self._status.get(name, {})
@@ -157,7 +185,7 @@ class Catalog:
             return [reported[version]]
         if not reported:
             raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
-        return [reported[number] for number in sorted(reported, reverse=True)]
+        return self.reported(name)
 
 
 # Looking into one costs less than asking whether there is any.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from frontend.open_lane import TIMED_OUT, OpenLane, Pending
+from frontend.open_lane import TIMED_OUT, OpenLane, Pending, Tell
 from frontend.tensors import Tensor, unpacked
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
@@ -114,7 +114,7 @@ class Endpoint:
         message = {"type": "want_lane", "servable": self.servable, "signature": self.signature.name, "inputs": inputs}
         self._ask(message)
 
-    def submit(self, inputs: Sequence[Tensor], timeout: int) -> Pending:
+    def submit(self, inputs: Sequence[Tensor], timeout: int, tell: Tell | None = None) -> Pending:
         """Put a request into the lane of the least busy worker that can take it; `timeout` in ns, 0: none.
 
         Raises ServingError: UNAVAILABLE when every lane is full.
@@ -127,22 +127,22 @@ class Endpoint:
             if lanes:
                 lane = lanes[0] if len(lanes) == 1 else min(lanes, key=_busyness)
                 if rows <= lane.most_rows:  # more would hold up the ring: those go packed
-                    pending = lane.submit_rows([tensor.data for tensor in inputs], rows, now, deadline)  # type: ignore[misc]
+                    pending = lane.submit_rows([t.data for t in inputs], rows, now, deadline, tell)  # type: ignore[misc]
                     if pending is None:
                         raise ServingError(Code.UNAVAILABLE, _FULL)
                     return pending
             elif lanes is None:
                 self._note(form, inputs)
-        return self._submit_packed(inputs, rows, now, deadline)
+        return self._submit_packed(inputs, rows, now, deadline, tell)
 
-    def _submit_packed(self, inputs: Sequence[Tensor], rows: int, now: int, deadline: int) -> Pending:
+    def _submit_packed(self, inputs: Sequence[Tensor], rows: int, now: int, deadline: int, tell: Tell | None) -> Pending:
         lane = self._base[0] if len(self._base) == 1 else min(self._base, key=_busyness)
         tensors = [tensor.packed() for tensor in inputs]
         room = lane.producer.lane.spec.request_bytes
         if packed.size(tensors) > room:
             text = f"The request's tensors take {packed.size(tensors)} bytes, the lane holds {room}: "
             raise TooLargeError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")
-        pending = lane.submit_packed(tensors, rows, now, deadline)
+        pending = lane.submit_packed(tensors, rows, now, deadline, tell)
         if pending is None:
             raise ServingError(Code.UNAVAILABLE, _FULL)
         return pending

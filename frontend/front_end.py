@@ -13,7 +13,8 @@ from typing import Final
 
 from frontend.catalog import Catalog, Version, VersionStatus
 from frontend.endpoint import Endpoint
-from frontend.open_lane import OpenLane, Pending
+from frontend.open_lane import OpenLane, Pending, Tell
+from frontend.request_counters import RequestCounters
 from frontend.shadow import Shadows
 from frontend.tensors import Tensor
 from ringserve.channel import AsyncChannel, Message
@@ -26,16 +27,19 @@ from shm.layout import LaneSpec
 from shm.producer import LaneProducer
 
 _EXPIRE_SECONDS: Final = 0.1  # how often deadlines are looked at
+_LOAD_NS: Final = 1_000_000_000  # how often it is told how full the lanes are
 _METRICS_SECONDS: Final = 3.0  # how long the supervisor may take to write them
 
 
 class FrontEnd:
     """Joins a protocol to the lanes."""
 
-    def __init__(self, control: socket.socket, doorbell: Doorbell) -> None:
+    def __init__(self, control: socket.socket, doorbell: Doorbell, counters: RequestCounters) -> None:
         self.catalog = Catalog()
+        self.counters = counters
         self.opened = asyncio.Event()  # connections may be accepted
         self.stopping = asyncio.Event()
+        self.prometheus_path: str | None = None  # where metrics with upstream's names are asked for
         self._loop = asyncio.get_running_loop()
         self._doorbell = doorbell
         self._lanes: list[OpenLane] = []
@@ -45,6 +49,7 @@ class FrontEnd:
         self._alone = True  # the last request answered was so by itself: the next may be alone too
         self._avoided: set[tuple[str, ServableId | None]] = set()  # workers, for one version or (None) for all
         self._open_call = 0
+        self._report_load_at = 0  # in ns of CLOCK_MONOTONIC
         self._calls = itertools.count(1)
         self._metrics: dict[int, asyncio.Future[str]] = {}  # asked for, by call
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
@@ -67,13 +72,20 @@ class FrontEnd:
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
         self._channel.send({"type": "ready"})
 
-    def submit(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int, copied: bool = True) -> Pending:
+    def submit(
+        self,
+        endpoint: Endpoint,
+        inputs: Sequence[Tensor],
+        timeout: int,
+        copied: bool = True,
+        tell: Tell | None = None,
+    ) -> Pending:
         """Put a request into a lane of an open endpoint; `timeout` in ns, 0: none. Raises ServingError.
 
-        Await its `future`, read its answer with `endpoint.answer`, and call `done` whatever happened; hold the version's
-        handle until then. `copied`: its version's shadows may get a copy.
+        Await its `future`, or be told, read its answer with `endpoint.answer`, and call `done` whatever happened; hold the
+        version's handle until then. `copied`: its version's shadows may get a copy, for which there must be a future.
         """
-        pending = endpoint.submit(inputs, timeout)
+        pending = endpoint.submit(inputs, timeout, tell)
         self._busy.add(pending.lane)
         lane = pending.lane
         # Requests of one turn of the loop share one ring at its end. One that comes alone rings at once: on a quiet server
@@ -87,6 +99,11 @@ class FrontEnd:
         if self._shadows.rates and copied:
             self._shadows.copy(endpoint, inputs, pending, timeout)
         return pending
+
+    @property
+    def has_shadows(self) -> bool:
+        """May requests be copied?"""
+        return bool(self._shadows.rates)
 
     def _ring(self) -> None:
         for worker in self._to_ring:
@@ -110,6 +127,13 @@ class FrontEnd:
             lane.expire(now)
             lane.producer.beat(now)
         self._shadows.report(now)
+        if now >= self._report_load_at:
+            self._report_load_at = now + _LOAD_NS
+            self._report_load()
+
+    def _report_load(self) -> None:
+        lanes = ((v.id.name, lane) for v in self.catalog.loaded(None) for e in v.endpoints for lane in e.lanes)
+        self.counters.set_load((name, lane.worker, lane.waiting, lane.occupancy) for name, lane in lanes)
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         self._handlers[message["type"]](message, fds)
@@ -121,6 +145,7 @@ class FrontEnd:
 
     def _on_open(self, message: Message, _: list[int]) -> None:
         self._open_call = message["call"]
+        self.prometheus_path = message["prometheus_path"]
         self.opened.set()
 
     def listening(self) -> None:
@@ -128,7 +153,9 @@ class FrontEnd:
         self._channel.send({"type": "answer", "call": self._open_call})
 
     def _on_servable(self, message: Message, _: list[int]) -> None:
-        self.catalog.add(Version(ServableId(*message["servable"]), message, self._channel.send), message["routed"])
+        version = Version(ServableId(*message["servable"]), message, self._channel.send)
+        self.counters.serve(version.id, version.signatures)
+        self.catalog.add(version, message["routed"])
 
     def _on_route(self, message: Message, _: list[int]) -> None:
         self.catalog.route(ServableId(*message["servable"]))
@@ -196,6 +223,7 @@ class FrontEnd:
     def _let_go(self, handle: ServableHandle[Version], call: int) -> None:
         """Nobody reads from these lanes again; workers may still owe answers that were given up."""
         self.catalog.remove(handle)
+        self.counters.retire(handle.id)
         self._avoided = {(worker, servable) for worker, servable in self._avoided if servable != handle.id}
         gone = {lane for endpoint in handle.servable.endpoints for lane in endpoint.lanes}
         self._lanes = [lane for lane in self._lanes if lane not in gone]
@@ -204,11 +232,14 @@ class FrontEnd:
             lane.producer.lane.close()
         self._channel.send({"type": "answer", "call": call})
 
-    async def metrics(self) -> str:
-        """The server's figures, as the supervisor writes them. Raises ServingError when it does not in time."""
+    async def metrics(self, page: str) -> str:
+        """The server's figures, as the supervisor writes them: "clean" names, or "upstream"'s.
+
+        Raises ServingError when it does not in time.
+        """
         call = next(self._calls)
         self._metrics[call] = self._loop.create_future()
-        self._channel.send({"type": "metrics", "call": call})
+        self._channel.send({"type": "metrics", "call": call, "page": page})
         try:
             return await asyncio.wait_for(self._metrics[call], _METRICS_SECONDS)
         except TimeoutError:

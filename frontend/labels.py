@@ -13,7 +13,7 @@ _HASHES: Final = 1 << 8 * _HASH_BYTES
 
 
 class Label:
-    """The versions behind one label of a model.
+    """The versions behind one label of a model, with their `weights`.
 
     Each version draws a number, from the request's key or from chance, and the one with the smallest -ln(number) / weight
     gets the request: each wins with the share of its weight. Drawing by key depends on nothing but model, label, key and
@@ -25,31 +25,31 @@ class Label:
         self, model: str, label: str, split: Sequence[tuple[int, float]], chance: Callable[[], float] = random.random
     ) -> None:
         """`split`: versions with weights, of which at least one is positive; `chance`: a number in [0, 1)."""
-        self._weights = {version: weight for version, weight in split if weight > 0}
-        if not self._weights:
+        self.weights = {version: weight for version, weight in split if weight > 0}
+        if not self.weights:
             raise ValueError(f"label {label} of model {model} has no version with a weight")
-        self._only = next(iter(self._weights)) if len(self._weights) == 1 else None
-        self._hashes = {version: _hash_of(model, label, version) for version in self._weights}
+        self._only = next(iter(self.weights)) if len(self.weights) == 1 else None
+        self._hashes = {version: _hash_of(model, label, version) for version in self.weights}
         self._chance = chance
 
     def pick(self, key: str | None, loaded: Container[int]) -> int:
         """The version for a request; one that is not `loaded` only if none of the label's is. `key` None: by chance."""
         if self._only is not None:
             return self._only
-        candidates = [version for version in self._weights if version in loaded] or list(self._weights)
+        candidates = [version for version in self.weights if version in loaded] or list(self.weights)
         if key is None:
             return min(candidates, key=self._draw)
         written = key.encode("utf-8", "surrogateescape")  # as it came over HTTP
         return min(candidates, key=lambda version: self._draw_by(version, written))
 
     def _draw(self, version: int) -> float:
-        return -math.log(1.0 - self._chance()) / self._weights[version]
+        return -math.log(1.0 - self._chance()) / self.weights[version]
 
     def _draw_by(self, version: int, key: bytes) -> float:
         digest = self._hashes[version].copy()
         digest.update(key)
         number = (int.from_bytes(digest.digest(), "little") + 1) / _HASHES  # in (0, 1]
-        return -math.log(number) / self._weights[version]
+        return -math.log(number) / self.weights[version]
 
 
 def _hash_of(model: str, label: str, version: int) -> Any:

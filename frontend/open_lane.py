@@ -15,19 +15,69 @@ from shm.producer import FULL, LaneProducer
 TIMED_OUT: Final = "Timed out waiting for notification"  # TensorFlow's text
 
 
+#: Is told, once, of a request's completion, or of the error that it ends with before.
+Tell = Callable[[ServingError | None], None]
+
+
 class Pending:
-    """A request in a lane. Await `future` for its completion, then read its answer, then `done` it, whatever happened."""
+    """A request in a lane. Await `future` for its completion, then read its answer, then `done` it, whatever happened.
 
-    __slots__ = ("deadline", "future", "given_up", "lane", "number", "released", "rows")
+    With `tell` there is no future: it is called instead, in the loop's turn in which the completion is seen. Times are ns of
+    CLOCK_MONOTONIC; the batch's, `begun` and `ended`, are there when the request is completed.
+    """
 
-    def __init__(self, lane: OpenLane, number: int, rows: int, deadline: int, future: asyncio.Future[None]) -> None:
+    __slots__ = (
+        "_future",
+        "begun",
+        "deadline",
+        "ended",
+        "given_up",
+        "lane",
+        "number",
+        "released",
+        "rows",
+        "submitted",
+        "tell",
+    )
+
+    def __init__(
+        self,
+        lane: OpenLane,
+        number: int,
+        rows: int,
+        submitted: int,
+        deadline: int,
+        tell: Tell | None,
+        future: asyncio.Future[None] | None,
+    ) -> None:
         self.lane = lane
         self.number = number
         self.rows = rows
+        self.submitted = submitted
         self.deadline = deadline
-        self.future = future
+        self.tell = tell
+        self._future = future
         self.given_up = False
         self.released = False
+        self.begun = 0
+        self.ended = 0
+
+    @property
+    def future(self) -> asyncio.Future[None]:
+        assert self._future is not None
+        return self._future
+
+    def end(self, error: ServingError | None = None) -> None:
+        """Tell whoever waits, if anybody does still."""
+        tell = self.tell
+        if tell is not None:
+            self.tell = None
+            tell(error)
+        elif self._future is not None and not self._future.done():
+            if error is None:
+                self._future.set_result(None)
+            else:
+                self._future.set_exception(error)
 
     def done(self) -> None:
         """The answer has been read, or nobody waits for it any more: its slot may be used again."""
@@ -35,7 +85,8 @@ class Pending:
             self.lane.release(self)
         else:
             self.given_up = True
-            self.future.cancel()  # nobody is to be told any more, also not one who only looks on
+            if self._future is not None:
+                self._future.cancel()  # nobody is to be told any more, also not one who only looks on
             self.lane.producer.abandon(self.number)
 
 
@@ -68,44 +119,56 @@ class OpenLane:
         self._waiting: deque[Pending] = deque()  # submitted, not collected
         self._unreleased: deque[Pending] = deque()
 
-    def submit_rows(self, columns: Sequence[Array], rows: int, now: int, deadline: int) -> Pending | None:
+    def submit_rows(
+        self, columns: Sequence[Array], rows: int, now: int, deadline: int, tell: Tell | None = None
+    ) -> Pending | None:
         """None when the lane is full."""
         number = self.producer.submit_rows(self.producer.submitted, rows, columns, now, deadline)
-        return None if number == FULL else self._pend(number, rows, deadline)
+        return None if number == FULL else self._pend(number, rows, now, deadline, tell)
 
-    def submit_packed(self, tensors: Sequence[PackedTensor], rows: int, now: int, deadline: int) -> Pending | None:
+    def submit_packed(
+        self, tensors: Sequence[PackedTensor], rows: int, now: int, deadline: int, tell: Tell | None = None
+    ) -> Pending | None:
         """None when the lane is full."""
         number = self.producer.submit_packed(self.producer.submitted, rows, tensors, now, deadline)
-        return None if number == FULL else self._pend(number, rows, deadline)
+        return None if number == FULL else self._pend(number, rows, now, deadline, tell)
 
-    def _pend(self, number: int, rows: int, deadline: int) -> Pending:
+    def _pend(self, number: int, rows: int, now: int, deadline: int, tell: Tell | None) -> Pending:
         rows = max(rows, 1)  # a request without rows keeps the worker busy too
-        pending = Pending(self, number, rows, deadline, self._create_future())
+        pending = Pending(self, number, rows, now, deadline, tell, None if tell is not None else self._create_future())
         self._waiting.append(pending)
         self._unreleased.append(pending)
         self.outstanding_rows += rows
         return pending
 
     def collect(self) -> int:
-        """Tell those whose requests are completed; returns how many."""
+        """Tell those whose requests are completed; returns how many. They may submit others meanwhile."""
         completed = self.producer.completed
         before = self.collected
         waiting = self._waiting
+        end = begun = ended = 0  # of the batch that the next request was in
         while self.collected < completed and waiting:
             pending = waiting.popleft()
-            self.collected = pending.number + 1
+            number = pending.number
+            if number >= end:
+                end, begun, ended, _ = self.producer.batch(number)
+                if not number < end <= completed:  # the worker's word, which is not trusted
+                    end = number + 1
+            self.collected = number + 1
             self.outstanding_rows -= pending.rows
             if pending.given_up:
                 self.release(pending)
-            elif not pending.future.done():
-                pending.future.set_result(None)
+            else:
+                pending.begun = begun
+                pending.ended = ended
+                pending.end()
         return self.collected - before
 
     def expire(self, now: int) -> None:
         """Tell those whose deadline has passed."""
-        for pending in self._waiting:
-            if 0 < pending.deadline <= now and not pending.future.done():
-                pending.future.set_exception(ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT))
+        expired = [p for p in self._waiting if 0 < p.deadline <= now and not p.given_up]
+        for pending in expired:
+            pending.end(ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT))
 
     def release(self, pending: Pending) -> None:
         """Give back the slot, and with it those after it that were read earlier."""
@@ -121,6 +184,11 @@ class OpenLane:
     def waiting(self) -> int:
         """Requests submitted and not collected."""
         return len(self._waiting)
+
+    @property
+    def occupancy(self) -> float:
+        """The share of its slots that are not free, 0 to 1."""
+        return len(self._unreleased) / self.producer.lane.spec.slots
 
     @property
     def idle(self) -> bool:

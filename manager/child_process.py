@@ -1,4 +1,4 @@
-"""A child process: started with a control channel and a doorbell, watched, started anew when it ends."""
+"""A child process: started with a control channel, a doorbell and counters, watched, started anew when it ends."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import psutil
 from ringserve.channel import AsyncChannel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
+from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 
 _logger = logging.getLogger(__name__)
@@ -32,13 +33,15 @@ _LONG_LIFE: Final = 10.0  # seconds after which an end counts as the first
 class ChildProcess:
     """One role (`worker cpu:0`, `frontend rest 0`) and the process that has it at present.
 
-    The doorbell is the role's, not the process's: whoever rings it need not know of a restart.
+    The doorbell is the role's, not the process's: whoever rings it need not know of a restart. So are the counters: a new
+    process goes on where the one before it stopped.
     """
 
     def __init__(self, title: str, command: Sequence[str]) -> None:
         """`command`: module and arguments for `python -m`."""
         self.title = title
         self.doorbell = Doorbell.create()
+        self.counters = CounterTable.create()
         self.restarts = 0
         self.pid = 0
         self._command = command
@@ -85,7 +88,7 @@ class ChildProcess:
     def _spawn(self, options: ServerOptions, descriptors: Mapping[str, int]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            fds = {"control": theirs.fileno(), "doorbell": self.doorbell.fd, **descriptors}
+            fds = {"control": theirs.fileno(), "doorbell": self.doorbell.fd, "counters": self.counters.fd, **descriptors}
             # -P: a folder named `workers` where the user happens to stand is not ours.
             command = [sys.executable, "-P", "-m", *self._command, "--options", json.dumps(asdict(options))]
             for name, fd in fds.items():

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from manager.config_messages import ModelServerConfig
-from ringserve.errors import Code, ServingError
+from ringserve import text_proto
 
 
 def parse_config(path: str, data: bytes) -> Any:
     """The ModelServerConfig in the text of a file. Raises ServingError (INVALID_ARGUMENT) with line and column."""
-    from google.protobuf import text_format  # noqa: PLC0415 - only with a config file
-
-    if not data:
-        raise ServingError(Code.INVALID_ARGUMENT, f"{path}; Invalid argument")  # upstream maps the file, which can't be
-    config = ModelServerConfig()
-    try:
-        text_format.Parse(data, config)
-    except (text_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        text = f"Invalid protobuf file: '{path}': Error parsing text-format tensorflow.serving.ModelServerConfig: {error}"
-        raise ServingError(Code.INVALID_ARGUMENT, text) from error
-    return config
+    return text_proto.parse(path, data, ModelServerConfig())
 
 
 class ConfigFile:
@@ -33,13 +22,7 @@ class ConfigFile:
 
     def read(self) -> bytes:
         """What it holds. Raises ServingError: NOT_FOUND, and INVALID_ARGUMENT for a pipe, say, which might never end."""
-        path = Path(self.path)
-        if path.exists() and not path.is_file():
-            raise ServingError(Code.INVALID_ARGUMENT, f"{self.path} is not a plain file")
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise ServingError(Code.NOT_FOUND, f"{self.path}; {error.strerror}") from error
+        return text_proto.read(self.path)
 
     def parse(self, data: bytes) -> Any:
         """The ModelServerConfig message. Raises ServingError (INVALID_ARGUMENT)."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from manager.child_process import ChildProcess
 from manager.listener import share_with_the_past
@@ -19,9 +19,11 @@ _logger = logging.getLogger(__name__)
 class FrontEndProcess(ChildProcess):
     """One front end of a protocol, with a listening socket that outlives it."""
 
-    def __init__(self, protocol: str, index: int, listener: socket.socket) -> None:
+    def __init__(self, protocol: str, index: int, listener: socket.socket, prometheus_path: str | None = None) -> None:
+        """`prometheus_path`: where it shows the page of metrics with upstream's names; None: nowhere."""
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
         self.listener = listener
+        self._open_message: Message = {"type": "open", "prometheus_path": prometheus_path}
         self.open = False  # may it accept connections?
         self.informed = False  # is the present process told of what is served, and of each change?
         self._introduced = asyncio.Event()  # the present process knows all, and accepts connections if it may
@@ -29,24 +31,26 @@ class FrontEndProcess(ChildProcess):
         self.shadow_counts: dict[tuple[str, int], Counter[str]] = {}
         self._former_counts: dict[tuple[str, int], Counter[str]] = {}
         self._want_lane: Callable[[FrontEndProcess, Message], None]
-        self._metrics: Callable[[], str]
+        self._pages: Mapping[str, Callable[[], str]]
 
     async def serve(
         self,
         options: ServerOptions,
         introduce: Callable[[FrontEndProcess], None],
         want_lane: Callable[[FrontEndProcess, Message], None],
-        metrics: Callable[[], str],
+        pages: Mapping[str, Callable[[], str]],
     ) -> None:
-        """Keep the front end running; `introduce` tells a new process all that is served, `metrics` is what it may show."""
+        """Keep the front end running. `introduce` tells a new process all that is served; `pages` are what it may show of
+        metrics, "clean" and "upstream".
+        """
         self._want_lane = want_lane
-        self._metrics = metrics
+        self._pages = pages
 
         async def boot() -> None:
             await self.booted()
             introduce(self)
             if self.open:
-                await self.call({"type": "open"})
+                await self.call(self._open_message)
             self._introduced.set()
             if self.restarts:
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
@@ -61,7 +65,7 @@ class FrontEndProcess(ChildProcess):
             now = {name: message[name] for name in ("compared", "differed", "failed", "dropped")}
             self.shadow_counts[key] = self._former_counts.get(key, Counter()) + Counter(now)
         elif message["type"] == "metrics":
-            self.send({"type": "metrics", "call": message["call"], "text": self._metrics()})
+            self.send({"type": "metrics", "call": message["call"], "text": self._pages[message["page"]]()})
 
     def gone(self) -> None:
         self.informed = False
@@ -73,5 +77,5 @@ class FrontEndProcess(ChildProcess):
         self.open = True
         share_with_the_past(self.listener)
         if self._introduced.is_set():
-            await self.call({"type": "open"})
+            await self.call(self._open_message)
         await self._introduced.wait()  # models may be there before a front end is

@@ -1,4 +1,7 @@
-"""The server's figures as Prometheus reads them, made of its description. docs/admin.md lists them."""
+"""The server's figures as Prometheus reads them, made of its description and of what its processes have counted.
+
+docs/metrics.md lists them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psutil
 
 from manager.model_view import has_ended, has_failed
+from manager.request_figures import Rows
+from manager.request_metrics import text
 from ringserve.channel import Message
 from ringserve.servable import State
 
@@ -58,27 +63,31 @@ FIGURES: Final = tuple(
 )
 
 
-def render(description: Message) -> str:
-    """All figures, in Prometheus' text format 0.0.4."""
+def render(description: Message, rows: Rows) -> str:
+    """All figures, in Prometheus' text format 0.0.4. `rows`: what `RequestFigures` found."""
     from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - 0.1 s, and many servers are not asked
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Described(description))
-    return generate_latest(registry).decode()
+    return generate_latest(registry).decode() + text(rows)
 
 
 class MetricsPage:
     """What `render` says, made anew once a second at most: the loop that it takes time from has more to do."""
 
-    def __init__(self, describe: Callable[[], Message], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, describe: Callable[[], Message], count: Callable[[], Rows], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`count` returns the rows of `RequestFigures`."""
         self._describe = describe
+        self._count = count
         self._clock = clock
         self._text = ""
         self._due = -math.inf
 
     def text(self) -> str:
         if self._clock() >= self._due:
-            self._text = render(self._describe())
+            self._text = render(self._describe(), self._count())
             self._due = self._clock() + _SECONDS
         return self._text
 

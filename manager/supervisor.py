@@ -25,19 +25,23 @@ from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
 from manager.listener import bind
+from manager.load_record import LoadRecord
 from manager.memory_budget import MemoryBudget
 from manager.metrics import MetricsPage
 from manager.model_cache import ModelCache, default_root
 from manager.model_config import ModelConfig
+from manager.request_figures import RequestFigures
 from manager.retry import Retry
 from manager.server_core import ServerCore, first_models
 from manager.serving import Serving
 from manager.state_monitor import ServableStateMonitor
+from manager.upstream_metrics import UpstreamPage
 from manager.worker_loader import WorkerLoader
 from manager.worker_process import WorkerProcess
 from ringserve import log
 from ringserve.devices import parse_devices
 from ringserve.errors import Code, ServingError
+from ringserve.monitoring_config import prometheus_path
 from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.servable import ServableId, State
 
@@ -83,6 +87,7 @@ class Supervisor:
         self._options = options
         self._devices = parse_devices(options.devices)
         self._models, self._file = first_models(options, self._devices)
+        self._prometheus_path = prometheus_path(options)
         port = options.rest_api_port
         self._listeners = bind(port, options.rest_frontends) if port else []
         self._began = time.monotonic()
@@ -96,7 +101,7 @@ class Supervisor:
         options, serving = self._options, self._serving
         children = [
             *(worker.serve(options, self._lanes.restore, serving.set_usable) for worker in self._workers),
-            *(f.serve(options, serving.introduce, serving.want_lane, self._metrics.text) for f in self._frontends),
+            *(f.serve(options, serving.introduce, serving.want_lane, self._pages) for f in self._frontends),
         ]
         keepers = [loop.create_task(child) for child in children]
         self._core.start(self._models)
@@ -115,7 +120,9 @@ class Supervisor:
         self._cache = ModelCache(Path(options.model_cache_dir) if options.model_cache_dir else default_root())
         self._monitor = ServableStateMonitor(bus)
         self._workers = [WorkerProcess(device) for device in self._devices]
-        self._frontends = [FrontEndProcess("rest", index, sock) for index, sock in enumerate(self._listeners)]
+        self._frontends = [
+            FrontEndProcess("rest", index, sock, self._prometheus_path) for index, sock in enumerate(self._listeners)
+        ]
         self._lanes = Lanes(_RINGS_PER_LIMIT * options.max_request_bytes)
         self._serving = Serving(self._frontends, self._lanes, bus, self._monitor)
         budget = MemoryBudget(options.total_model_memory_limit_bytes)
@@ -141,11 +148,16 @@ class Supervisor:
         self._description = Description(
             self._core, self._manager, self._monitor, self._serving, budget, history, self._workers
         )
-        self._metrics = MetricsPage(self._description.describe)
+        figures = RequestFigures(child.counters for child in (*self._workers, *self._frontends))
+        self._loads = LoadRecord()
+        self._pages = {
+            "clean": MetricsPage(self._description.describe, figures.rows).text,
+            "upstream": UpstreamPage(figures.rows, self._loads).text,
+        }
 
     def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> WorkerLoader:
         workers = [worker for worker in self._workers if not model.devices or worker.device in model.devices]
-        return WorkerLoader(self._serving, self._cache, self._threads, servable, path, model, workers)
+        return WorkerLoader(self._serving, self._cache, self._threads, self._loads, servable, path, model, workers)
 
     async def _run(self, keepers: Sequence[asyncio.Task[None]]) -> None:
         """Until told to stop. Raises ServingError when no model comes up, or a process can't be started."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from manager.daemon_threads import DaemonThreads
+from manager.load_record import LoadRecord
 from manager.model_cache import ModelCache
 from manager.model_config import ModelConfig
 from manager.serving import Serving
@@ -30,6 +31,7 @@ class WorkerLoader:
         serving: Serving,
         cache: ModelCache,
         threads: DaemonThreads,
+        record: LoadRecord,
         servable: ServableId,
         path: str,
         model: ModelConfig,
@@ -42,6 +44,7 @@ class WorkerLoader:
         self._serving = serving
         self._cache = cache
         self._threads = threads
+        self._record = record
         self._servable = servable
         self._path = path
         self._model = model
@@ -81,7 +84,7 @@ class WorkerLoader:
 
     async def load(self) -> int | None:
         before = [(worker.pid, worker.busy, worker.activity, worker.resident_bytes) for worker in self._workers]
-        await self._serving.load(self._servable, self._request, self._workers)
+        await self._record.watch(self._path, self._serving.load(self._servable, self._request, self._workers))
         measured = 0
         for worker, (pid, busy, activity, resident) in zip(self._workers, before, strict=True):
             now = worker.resident_bytes

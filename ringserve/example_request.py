@@ -10,18 +10,17 @@ from ringserve.predict_request import CLASSIFY, REGRESS
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 from ringserve.signature_text import signature_text
 from ringserve.tensor import STRING
-from ringserve.tensor_proto import DecodedTensor
+from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor
 
 _INPUT: Final = "inputs"
 _OUTPUT: Final = "outputs"
 _CLASSIFY_OUTPUTS: Final = ("classes", "scores")
 
 
-def examples(message: Any) -> DecodedTensor:
-    """An Input message as the string tensor that is fed: one serialised tf.Example for each row.
+def examples(message: Any, most_bytes: int = DEFAULT_MOST_BYTES) -> DecodedTensor:
+    """An Input message as the string tensor that is fed: one serialised tf.Example for each row, with its context.
 
-    A context goes before each example's own bytes, which is how protobuf merges two messages: the example's features win.
-    Raises ServingError (INVALID_ARGUMENT) when there is none.
+    Raises ServingError: INVALID_ARGUMENT when there is none, else as `with_context`.
     """
     kind = message.WhichOneof("kind")
     context = b""
@@ -30,30 +29,66 @@ def examples(message: Any) -> DecodedTensor:
         chosen = getattr(message, kind)
         if kind == "example_list_with_context":
             context = chosen.context.SerializeToString()
-        rows = [context + example.SerializeToString() for example in chosen.examples]
+        rows = [example.SerializeToString() for example in chosen.examples]
     if not rows:
         raise _invalid("Input is empty.")
-    return DecodedTensor(STRING.number, (len(rows),), rows)
+    return DecodedTensor(STRING.number, (len(rows),), with_context(context, rows, most_bytes))
+
+
+def with_context(context: bytes, rows: list[bytes], most_bytes: int) -> list[bytes]:
+    """Serialised tf.Examples with a context merged into each.
+
+    The context goes before the example's own bytes, which is how protobuf merges two messages: the example's features win.
+    A short message with many examples could stand for any number of bytes. Raises ServingError (RESOURCE_EXHAUSTED) when
+    that is more than `most_bytes`.
+    """
+    if not context:
+        return rows
+    total = len(context) * len(rows) + sum(map(len, rows))
+    if total > most_bytes:
+        text = f"The examples take {total} bytes with their context, more than the limit of {most_bytes}"
+        raise ServingError(Code.RESOURCE_EXHAUSTED, text)
+    return [context + row for row in rows]
 
 
 def classify_signature(request: Any, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
-    """The signature that a ClassificationRequest names, or the default one. Raises ServingError (INVALID_ARGUMENT).
+    """The signature that a ClassificationRequest names, as `named_classify_signature`."""
+    return named_classify_signature(request.model_spec.signature_name, signatures, check_method)
+
+
+def regress_signature(request: Any, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
+    """The signature that a RegressionRequest names, as `named_regress_signature`."""
+    return named_regress_signature(request.model_spec.signature_name, signatures, check_method)
+
+
+def named_classify_signature(name: str, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
+    """The signature of this name, or the default one where it is empty. Raises ServingError (INVALID_ARGUMENT).
 
     `check_method`: what --enable_signature_method_name_check says.
     """
-    signature = _named(request.model_spec, signatures)
+    signature = _named(name, signatures)
     _check_classify(signature, check_method)
     return signature
 
 
-def regress_signature(request: Any, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
-    """The signature that a RegressionRequest names, or the default one. Raises ServingError (INVALID_ARGUMENT).
+def named_regress_signature(name: str, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
+    """The signature of this name, or the default one where it is empty. Raises ServingError (INVALID_ARGUMENT).
 
     `check_method`: what --enable_signature_method_name_check says.
     """
-    signature = _named(request.model_spec, signatures)
+    signature = _named(name, signatures)
     _check_regress(signature, check_method)
     return signature
+
+
+def example_inputs(rows: list[bytes], signature: Signature) -> DecodedTensor:
+    """Serialised tf.Examples as the tensor for a checked signature's one input. Raises ServingError (INVALID_ARGUMENT)
+    where that takes no strings: a signature may say so and still be asked.
+    """
+    declared = signature.inputs[0].dtype
+    if declared.number != STRING.number:
+        raise _invalid(f"Expects arg[0] to be {declared.name} but string is provided")
+    return DecodedTensor(STRING.number, (len(rows),), rows)
 
 
 def multi_inference_signatures(
@@ -87,8 +122,8 @@ def multi_inference_signatures(
     return list(found.values())
 
 
-def _named(model_spec: Any, signatures: Mapping[str, Signature]) -> Signature:
-    name = model_spec.signature_name or DEFAULT_SIGNATURE
+def _named(name: str, signatures: Mapping[str, Signature]) -> Signature:
+    name = name or DEFAULT_SIGNATURE
     if name not in signatures:
         raise _invalid(f"No signature was found with the name: {name}")
     return signatures[name]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from typing import Final
 
 from ringserve.signature import Signature, TensorSpec
+
+_ESCAPED: Final = dict(zip(b"\n\r\t\"'\\", ("\\n", "\\r", "\\t", '\\"', "\\'", "\\\\"), strict=True))
 
 
 def signature_text(signature: Signature) -> str:
@@ -13,16 +15,16 @@ def signature_text(signature: Signature) -> str:
     lines = []
     for group, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
         for spec in specs:
-            lines += [f"{group} {{", f"  key: {json.dumps(spec.alias)}", "  value {"]
+            lines += [f"{group} {{", f"  key: {_quoted(spec.alias)}", "  value {"]
             lines += [f"    {line}" for line in _tensor_lines(spec)]
             lines += ["  }", "}"]
     if signature.method:
-        lines.append(f"method_name: {json.dumps(signature.method)}")
+        lines.append(f"method_name: {_quoted(signature.method)}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _tensor_lines(spec: TensorSpec) -> Iterator[str]:
-    yield f"name: {json.dumps(spec.name)}"
+    yield f"name: {_quoted(spec.name)}"
     if spec.dtype.number:
         yield f"dtype: DT_{spec.dtype.name.upper()}"
     yield "tensor_shape {"
@@ -34,3 +36,9 @@ def _tensor_lines(spec: TensorSpec) -> Iterator[str]:
             yield f"    size: {size}"
         yield "  }"
     yield "}"
+
+
+def _quoted(text: str) -> str:
+    """As protobuf's text form writes strings: what is not printable ASCII as octal numbers of its bytes."""
+    written = [_ESCAPED.get(byte) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}") for byte in text.encode()]
+    return f'"{"".join(written)}"'

@@ -14,6 +14,8 @@ from shm.packed import PackedTensor
 from shm.ring import Ring
 
 _WORDS = layout.DESCRIPTOR_WORDS
+_RECORD = layout.BATCH_STRUCT.pack_into
+_RECORD_BYTES = layout.BATCH_BYTES
 
 
 class BrokenLaneError(Exception):
@@ -41,6 +43,7 @@ class LaneConsumer:
         self._slots = spec.slots
         self._words = lane.words
         self._descriptor_words = lane.descriptor_words
+        self._batches = lane.batches
         self.completed = self._words[layout.COMPLETED]
         self.suspects = self._words[layout.TAKEN] - self.completed
         self.taken = self.completed
@@ -133,8 +136,13 @@ class LaneConsumer:
         self._in_flight.append(ticket)
         return ticket
 
-    def finish(self, ticket: Ticket) -> bool:
-        """The ticket's answers are written. Moves `completed` over all that is answered; says whether it moved."""
+    def finish(self, ticket: Ticket, begun: int = 0, ended: int = 0, rows: int = 0) -> bool:
+        """The ticket's answers are written. Moves `completed` over all that is answered; says whether it moved.
+
+        For the lane's record of the batch: when its run began and ended, in ns of CLOCK_MONOTONIC, and how many rows it
+        had, those of other lanes included. Requests that were not run have 0 rows, and one time for both.
+        """
+        _RECORD(self._batches, ticket.start % self._slots * _RECORD_BYTES, ticket.end, begun, ended, rows)
         ticket.done = True
         in_flight = self._in_flight
         completed = self.completed

@@ -1,4 +1,4 @@
-"""A lane mapped into this process: its cursors, descriptors, columns and rings as views."""
+"""A lane mapped into this process: its cursors, descriptors, batch records, columns and rings as views."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Lane:
         self.descriptor_bytes = whole[start:end]
         self.descriptor_words = self.descriptor_bytes.cast("Q")
         self.descriptors: Array = np.frombuffer(self.descriptor_bytes, dtype=layout.DESCRIPTOR)
+        self.batches = whole[spec.batches_offset : spec.batches_offset + spec.slots * layout.BATCH_BYTES]
         columns = [
             self._column(index, column.dtype, column.shape) for index, column in enumerate(spec.inputs + spec.outputs)
         ]

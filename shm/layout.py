@@ -1,6 +1,6 @@
 """The layout of a lane in shared memory: the one place that knows an offset.
 
-A segment is a header page, the descriptors, the columns, and two byte rings::
+A segment is a header page, the descriptors, the batch records, the columns, and two byte rings::
 
     byte 0        8         16        24        32        40        48        56        64
          +---------+---------+---------+---------+---------+---------+---------+---------+
@@ -19,6 +19,9 @@ A segment is a header page, the descriptors, the columns, and two byte rings::
          +-------------------------------------------------------------------------------+
     4096 | descriptors: `slots` x 64 bytes; request n lies in slot n mod slots           |
          +-------------------------------------------------------------------------------+
+         | batch records: `slots` x 32 bytes, from a page start; that of the requests a  |
+         | batch took of this lane, n the first of them, lies in slot n mod slots        |
+         +-------------------------------------------------------------------------------+
          | one column per input, then one per output, each `rows` rows, from a page start|
          +-------------------------------------------------------------------------------+
          | request ring (bytes), packed tensors, written by the front end                |
@@ -32,10 +35,20 @@ A segment is a header page, the descriptors, the columns, and two byte rings::
          |   id    | enqueued| deadline| position| length  | rows|flags|sta|att|aflag| answer  |
          +---------+---------+---------+---------+---------+-----+-----+---+---+-----+---------+
 
+    batch record, written by the worker before `completed` passes the requests it speaks of
+         0           8           16          24          32
+         +-----------+-----------+-----------+-----------+
+         | end: 1 +  | begun, ns | ended, ns | rows of   |
+         | last one  | monotonic | monotonic | the batch |
+         +-----------+-----------+-----------+-----------+
+
 Every cursor has a single writer, named above, and a cache line pair of its own (128 bytes, since processors fetch lines
 in pairs). They only grow: submitted >= taken >= completed >= released, and submitted - released <= slots. A slot belongs
 to the front end up to `submitted`, to the worker up to `completed`, and to the front end again until `released`; whoever
 owns it writes it, apart from the flag ABANDONED, which the front end may set at any time and the worker only reads.
+
+`completed` only ever stops where a batch's requests of this lane end, after a worker's crash as well. So whoever starts at
+0 and goes from a record's end to the record that begins there meets all of them, and each request's times.
 """
 
 from __future__ import annotations
@@ -47,7 +60,7 @@ from typing import Any, Final
 import numpy as np
 
 MAGIC: Final = int.from_bytes(b"RINGLANE", "little")
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE: Final = 4096
 ALIGNMENT: Final = 64  # of tensors: TensorFlow uses memory in place from this alignment on
 
@@ -92,6 +105,10 @@ DESCRIPTOR_STRUCT: Final = struct.Struct("<QQQQQIIQQ")
 DESCRIPTOR_BYTES: Final = DESCRIPTOR.itemsize
 DESCRIPTOR_WORDS: Final = DESCRIPTOR_BYTES // 8
 assert DESCRIPTOR_STRUCT.size == DESCRIPTOR_BYTES == 64
+
+#: End, begun, ended, rows.
+BATCH_STRUCT: Final = struct.Struct("<QQQQ")
+BATCH_BYTES: Final = BATCH_STRUCT.size
 
 # A descriptor as 8-byte words.
 DEADLINE_WORD: Final = 2
@@ -175,9 +192,13 @@ class LaneSpec:
         return HEADER_BYTES
 
     @property
+    def batches_offset(self) -> int:
+        return align(self.descriptors_offset + self.slots * DESCRIPTOR_BYTES, PAGE)
+
+    @property
     def column_offsets(self) -> tuple[int, ...]:
         """Of the inputs' columns, then of the outputs'; a page start each."""
-        offset = align(self.descriptors_offset + self.slots * DESCRIPTOR_BYTES, PAGE)
+        offset = align(self.batches_offset + self.slots * BATCH_BYTES, PAGE)
         offsets = []
         for column in self.inputs + self.outputs:
             offsets.append(offset)

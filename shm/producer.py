@@ -23,6 +23,8 @@ _POSITION = layout.POSITION_WORD
 _ROWS = layout.ROWS_WORD
 _ROWS_MASK = layout.ROWS_MASK
 _VERDICT = layout.VERDICT_WORD
+_RECORD = layout.BATCH_STRUCT.unpack_from
+_RECORD_BYTES = layout.BATCH_BYTES
 _ELSEWHERE = layout.ANSWER_PACKED << layout.FLAGS_SHIFT | 0xFFFF  # in the verdict's word: packed, or a code
 
 _COUNT: Array = np.arange(1 << 16, dtype="<u8")
@@ -49,6 +51,7 @@ class LaneProducer:
         self._inputs = lane.inputs
         self._outputs = lane.outputs
         self._descriptor_words = lane.descriptor_words
+        self._batches = lane.batches
         self._rows = Ring(max(spec.rows, 1), spec.soft_rows)
         self._bytes = Ring(spec.request_bytes, spec.soft_bytes)
         # What the requests in the lane hold, oldest first: (number after the last one, end of rows, end of bytes);
@@ -178,6 +181,19 @@ class LaneProducer:
         """Views of a completed request's packed answer, valid until its release. Raises ValueError if it is damaged."""
         start = self._descriptor_words[number % self._slots * _WORDS + layout.ANSWER_WORD]
         return packed.read(self.lane.answers[start:])
+
+    def batch(self, number: int) -> tuple[int, int, int, int]:
+        """Of completed requests that ran together, `number` the first of them: (end, begun, ended, rows).
+
+        Requests [number, end) did, from `begun` to `ended`, in ns of CLOCK_MONOTONIC, in a batch of `rows` rows with those
+        of other lanes. With 0 rows they were not run but settled at that moment. A batch's end is the next one's number;
+        `completed` is always one. Valid until `number` is released.
+
+        These are the worker's words as they stand: the caller cuts `end` down to (number, completed] and expects times that
+        are before the submission or in the future.
+        """
+        record: tuple[int, int, int, int] = _RECORD(self._batches, number % self._slots * _RECORD_BYTES)
+        return record
 
     def release(self, until: int) -> None:
         """Give back the slots, rows and bytes of all requests before number `until`, which are completed."""

@@ -12,6 +12,7 @@ from ringserve import log
 from ringserve.channel import Channel
 from ringserve.child import become, parse_child_arguments
 from ringserve.options import ServerOptions
+from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 from workers.heap import keep_together
 
@@ -21,7 +22,7 @@ _SWITCH_SECONDS: Final = 1e-4  # Python's own 5 ms are longer than most requests
 def main() -> None:
     parser = argparse.ArgumentParser("workers")
     parser.add_argument("--device", required=True)
-    arguments = parse_child_arguments(parser)
+    arguments = parse_child_arguments(parser, "counters")
     device: str = arguments.device
     become(f"worker {device}")
     options: ServerOptions = arguments.options
@@ -37,7 +38,9 @@ def main() -> None:
     from workers.worker import Worker  # noqa: PLC0415
 
     channel = Channel(socket.socket(fileno=arguments.control_fd))
-    Worker(channel, Doorbell(arguments.doorbell_fd), options, lambda: Platforms(options)).run()
+    counters = CounterTable.attach(arguments.counters_fd)
+    doorbell = Doorbell(arguments.doorbell_fd)
+    Worker(channel, doorbell, options, lambda: Platforms(options), device=device, counters=counters).run()
     # Not sys.exit: TensorFlow's static destructors can hang or crash on the way out, and nothing of ours is left to do.
     os._exit(0)
 

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from typing import Final
 
 from ringserve.errors import Code, ServingError
+from workers.batch_counters import BatchMeter
 from workers.planner import Action, Piece, plan, single
 from workers.probe import Report
 from workers.queued_lane import Part, QueuedLane
@@ -30,8 +31,9 @@ class Queue:
         pool: Executor,
         most_in_flight: int,
         post: Callable[[Callable[[], None]], None],
+        meter: BatchMeter | None = None,
     ) -> None:
-        """`post` brings a function from a thread of the pool to the loop's."""
+        """`post` brings a function from a thread of the pool to the loop's; `meter` counts the batches that were run."""
         self.signature = signature
         self.lanes: list[QueuedLane] = []
         self._most_rows = report.most_rows if report.batched else 1
@@ -39,6 +41,7 @@ class Queue:
         self._pool = pool
         self._most_in_flight = most_in_flight
         self._post = post
+        self._meter = meter
         self.in_flight = 0  # batches in the pool
         self._when_idle: Callable[[], None] | None = None
         self._start = 0  # which lane comes first in the next batch
@@ -66,8 +69,11 @@ class Queue:
             self._pool.submit(self._run_in_pool, parts)
             return True
         else:
-            self._run(parts)
-        self._finish(parts)
+            begun = time.monotonic_ns()
+            self._runner.run(parts)
+            self._ran(parts, begun, time.monotonic_ns())
+            return True
+        self._finish(parts, now, now, 0)
         return True
 
     def _next(self, now: int) -> list[Part]:
@@ -105,7 +111,7 @@ class Queue:
         if tries:
             error = ServingError(Code.INTERNAL, "The worker died twice while it ran this request")
             self._runner.fail(parts, error)
-            self._finish(parts)
+            self._finish(parts, now, now, 0)
             return self._next(now)
         return parts
 
@@ -122,25 +128,31 @@ class Queue:
                 lane.drop()
         self.lanes = [lane for lane in self.lanes if not lane.consumer.broken]
 
-    def _run(self, parts: Sequence[Part]) -> None:
-        began = time.perf_counter()
-        self._runner.run(parts)
-        self._seconds += (time.perf_counter() - began - self._seconds) / 8
-
     def _run_in_pool(self, parts: Sequence[Part]) -> None:
-        self._run(parts)
-        self._post(lambda: self._finish_from_pool(parts))
+        begun = time.monotonic_ns()
+        self._runner.run(parts)
+        ended = time.monotonic_ns()
+        self._post(lambda: self._ran_in_pool(parts, begun, ended))
 
-    def _finish_from_pool(self, parts: Sequence[Part]) -> None:
+    def _ran_in_pool(self, parts: Sequence[Part], begun: int, ended: int) -> None:
         self.in_flight -= 1
-        self._finish(parts)
+        self._ran(parts, begun, ended)
         if self._when_idle is not None and not self.in_flight:
             self._when_idle()
 
+    def _ran(self, parts: Sequence[Part], begun: int, ended: int) -> None:
+        """A batch's run is over. Counted before it is answered: who has the answer finds it in the count."""
+        nanoseconds = ended - begun
+        self._seconds += (nanoseconds * 1e-9 - self._seconds) / 8
+        rows = _rows(parts)
+        if self._meter is not None:
+            self._meter.ran(rows, nanoseconds)
+        self._finish(parts, begun, ended, rows)
+
     @staticmethod
-    def _finish(parts: Sequence[Part]) -> None:
+    def _finish(parts: Sequence[Part], begun: int, ended: int, rows: int) -> None:
         for part in parts:
-            part.lane.finish(part.ticket)
+            part.lane.finish(part.ticket, begun, ended, rows)
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call `then` once no batch of this queue runs, perhaps now. For a queue that is to go."""
@@ -151,3 +163,11 @@ class Queue:
             self._when_idle = then
         else:
             then()
+
+
+def _rows(parts: Sequence[Part]) -> int:
+    """Of a batch that was run. A packed request's are what its front end says, and one where it has none."""
+    if len(parts) > 1:
+        return sum([part.piece.rows for part in parts])
+    lane, ticket, piece = parts[0].lane, parts[0].ticket, parts[0].piece
+    return piece.rows or max(1, lane.consumer.describe(ticket.start)[2])  # a piece of rows has some

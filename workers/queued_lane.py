@@ -36,9 +36,9 @@ class QueuedLane:
             self.consumer.broken = True
             raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
 
-    def finish(self, ticket: Ticket) -> None:
+    def finish(self, ticket: Ticket, begun: int, ended: int, rows: int) -> None:
         """The ticket's answers are written: say so to the front end. In the loop's thread."""
-        if self.consumer.finish(ticket) and not self.dropped:
+        if self.consumer.finish(ticket, begun, ended, rows) and not self.dropped:
             self.doorbell.ring()
 
     def drop(self) -> None:

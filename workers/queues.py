@@ -9,6 +9,8 @@ from typing import Final
 
 from ringserve.servable import ServableId
 from shm.consumer import LaneConsumer
+from workers.absent_version import AbsentVersion
+from workers.batch_counters import BatchCounters, BatchMeter
 from workers.engine import LoadedVersion
 from workers.front_end_doorbells import FrontEndDoorbells
 from workers.loop import Loop
@@ -24,10 +26,13 @@ _POOL_THREADS: Final = 16  # batches that take long, of all queues together
 class Queues:
     """Of the loop's thread: everything here is called there."""
 
-    def __init__(self, loop: Loop, find: Callable[[ServableId], LoadedVersion | None]) -> None:
+    def __init__(
+        self, loop: Loop, find: Callable[[ServableId], LoadedVersion | None], counters: BatchCounters | None = None
+    ) -> None:
         """`find`: the version, if this worker holds it."""
         self._loop = loop
         self._find = find
+        self._counters = counters
         self._queues: dict[Route, Queue] = {}
         self._doorbells = FrontEndDoorbells()
         self._going: set[ServableId] = set()  # versions that are being unloaded
@@ -47,7 +52,8 @@ class Queues:
         if queue is None:
             runner = Runner(version, route.signature, report)
             most = 2 if report.batched else max(2, os.cpu_count() or 1)
-            queue = Queue(route.signature, report, runner, self._batches, most, self._loop.post)
+            meter = self._meter(route, version)
+            queue = Queue(route.signature, report, runner, self._batches, most, self._loop.post, meter)
             self._queues[route] = queue
             self._loop.add(queue)
         queue.lanes.append(lane)
@@ -55,6 +61,11 @@ class Queues:
         if lane.suspects:
             self._loop.recover()
         lane.doorbell.ring()  # a worker before may have died between its last answer and the ring
+
+    def _meter(self, route: Route, version: LoadedVersion) -> BatchMeter | None:
+        if self._counters is None or isinstance(version, AbsentVersion):  # whose refusals are no batches
+            return None
+        return self._counters.meter(route.servable, route.signature)
 
     def drop(self, number: int) -> None:
         """Let a lane go, if it is still there."""
@@ -75,6 +86,8 @@ class Queues:
         self._going.add(servable)
         route = next((route for route in self._queues if route.servable == servable), None)
         if route is None:
+            if self._counters:
+                self._counters.retire(servable)
             then()
             return
         queue = self._queues.pop(route)

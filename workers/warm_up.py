@@ -20,15 +20,25 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """How a version was warmed up. `source`: "file", "synthetic" or "off"; `notes`: what was left out, and why."""
+    """How a version was warmed up. `source`: "file", "synthetic" or "off"; `notes`: what was left out, and why.
+
+    `records`: read from the file; each may be several requests.
+    """
 
     source: str
     requests: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    records: int = 0
 
     def to_wire(self) -> dict[str, Any]:
-        return {"source": self.source, "requests": self.requests, "seconds": self.seconds, "notes": list(self.notes)}
+        return {
+            "source": self.source,
+            "requests": self.requests,
+            "seconds": self.seconds,
+            "notes": list(self.notes),
+            "records": self.records,
+        }
 
 
 def warm_up(version: LoadedVersion, path: str, options: ServerOptions, report_of: Callable[[str], Report]) -> WarmUp:
@@ -51,7 +61,7 @@ def warm_up(version: LoadedVersion, path: str, options: ServerOptions, report_of
             records,
             seconds * 1e6,
         )
-        return WarmUp("file", requests, seconds)
+        return WarmUp("file", requests, seconds, records=records)
     synthetic = SyntheticWarmUp(version, report_of)
     synthetic.run()
     seconds = time.perf_counter() - began

@@ -15,9 +15,11 @@ from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.scheduling import give_way
 from ringserve.servable import ServableId
 from shm.consumer import LaneConsumer
+from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import LaneSpec
+from workers.batch_counters import BatchCounters
 from workers.engine import LoadedVersion
 from workers.loop import Loop
 from workers.probe import Report
@@ -36,14 +38,22 @@ class Worker:
     """Answers the supervisor's messages: load, estimate, absent, form, lane, drop_lane, unload, stop."""
 
     def __init__(
-        self, channel: Channel, doorbell: Doorbell, options: ServerOptions, make_platforms: Callable[[], Platforms]
+        self,
+        channel: Channel,
+        doorbell: Doorbell,
+        options: ServerOptions,
+        make_platforms: Callable[[], Platforms],
+        *,
+        device: str = "",
+        counters: CounterTable | None = None,
     ) -> None:
+        """`device` is what counts in `counters` go by; without a table nothing is counted."""
         self._channel = channel
         self._options = options
         self._loop = Loop(doorbell)
         self._make_platforms = make_platforms
         self._versions: Versions
-        self._queues = Queues(self._loop, self._find)
+        self._queues = Queues(self._loop, self._find, BatchCounters(counters, device) if counters else None)
         # The supervisor says how much goes on at a time; these many threads so that what hangs holds up nothing else.
         self._loading = ThreadPoolExecutor(_threads(options.num_load_threads), "load", initializer=give_way)
         self._unloading = ThreadPoolExecutor(_threads(options.num_unload_threads), "unload")

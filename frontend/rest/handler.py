@@ -1,140 +1,148 @@
-"""A REST request, from its line and body to its answer."""
+"""Requests that aiohttp hands over one by one: those whose body comes in pieces, and all that are no inference."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import time
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from frontend.catalog import ModelSpec
-from frontend.endpoint import TooLargeError
-from frontend.front_end import FrontEnd
-from frontend.rest.predict_answer import encode_answer
-from frontend.rest.predict_body import PredictBody
-from frontend.rest.replies import error_reply, page, reply
+from frontend.rest.compression import MOST_AT_ONCE, compressed, wanted
+from frontend.rest.exchange import Exchange, as_serving_error, http_status, with_key
+from frontend.rest.health import respond
+from frontend.rest.http_reply import HttpReply
+from frontend.rest.index_page import index_reply_in_steps
+from frontend.rest.openapi import openapi_reply_in_steps
+from frontend.rest.reply import JSON, Reply, error_reply, page
+from frontend.rest.request_reader import read_body
+from frontend.rest.site import Site
 from frontend.rest.status import metadata_body, status_body
-from frontend.rest.target import Target, VersionError, is_ours, parse_target
+from frontend.rest.target import INFERENCE, Target, VersionError, is_ours, parse_target
 from ringserve.errors import Code, ServingError
-from ringserve.options import ServerOptions
 
-_logger = logging.getLogger(__name__)
-
-_PROMETHEUS: Final = {"Content-Type": "text/plain; version=0.0.4"}
+_TEXT: Final = "text/plain"
+_CLEAN_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
+_NO_MODEL: Final = ModelSpec("")
 
 
 class Handler:
     """Every answer to a `/v1/` path is JSON, errors too; nothing that a client sends gets an exception's page."""
 
-    def __init__(self, front_end: FrontEnd, options: ServerOptions) -> None:
-        self._front_end = front_end
-        self._timeout = options.rest_api_timeout_in_ms * 1_000_000
-        self._most_bytes = options.max_request_bytes
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._front_end = site.front_end
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The entry: a request line and a body to an answer, whatever they are."""
+        """A request to its reply, whatever they are: aiohttp's entry."""
+        reply = await self._reply(request)
+        coding = wanted(reply, request.headers.get(hdrs.ACCEPT_ENCODING))
+        if coding is None:
+            return HttpReply(reply)
+        if len(reply.body) <= MOST_AT_ONCE:
+            return HttpReply(compressed(reply, coding))
+        return HttpReply(await asyncio.get_running_loop().run_in_executor(None, compressed, reply, coding))
+
+    async def _reply(self, request: web.BaseRequest) -> Reply:
+        method, path = request.method, request.raw_path  # as it was sent: upstream's expressions match it with its query
+        if method != "POST" and method not in _METHODS:
+            return page(HTTPStatus.NOT_IMPLEMENTED)
+        prometheus_path = self._front_end.prometheus_path
+        if prometheus_path is not None and path.partition("?")[0] == prometheus_path:
+            return await self._prometheus(path)
+        if not is_ours(path):
+            return await self._own(request, method, path)
+        began = time.monotonic_ns()
+        if method == "OPTIONS":
+            reply = _preflight(request)
+            code = Code.OK if reply.status == 200 else Code.FAILED_PRECONDITION
+            return self._counted(reply, _NO_MODEL, began, request, code)
+        target = None
         try:
-            target = _target(request)
-            if isinstance(target, web.Response):
-                return target
-            if target.what == "predict":
-                return await self._predict(request, target.spec)
-            if target.what == "metrics":
-                return await self._metrics()
-            return reply(request, self._look_up(target, request))
+            target = parse_target(method, path)
+            assert target is not None  # the path is ours
+            if target.what in INFERENCE:
+                return await self._infer(request, target, began)
+            return self._counted(await self._look_up(target, request), target.spec, began, request)
         except Exception as error:
-            return self._error(request, error)
+            spec = target.spec if target is not None else _NO_MODEL
+            return self._counted(_error_reply(error), spec, began, request, as_serving_error(error).code)
 
-    def _error(self, request: web.BaseRequest, error: Exception) -> web.Response:
-        if isinstance(error, VersionError):
-            return web.Response(status=400, content_type="application/json")
-        if isinstance(error, ServingError):
-            return error_reply(error, 413 if isinstance(error, TooLargeError) else None)
-        if isinstance(error, web.HTTPRequestEntityTooLarge):
-            text = f"The request's body is larger than {self._most_bytes} bytes, the limit set by --max_request_bytes"
-            return error_reply(ServingError(Code.RESOURCE_EXHAUSTED, text), 413)
-        _logger.error("a request failed in a way it never should: %s", request.method, exc_info=error)
-        return error_reply(ServingError(Code.INTERNAL, "The server failed on this request; its log says how"))
-
-    async def _body(self, request: web.BaseRequest) -> bytes:
-        """The whole body, when it has come. One that announces itself as too large is refused before it is read."""
-        if not request.content.is_eof():
-            if (request.content_length or 0) > self._most_bytes:
-                raise web.HTTPRequestEntityTooLarge(self._most_bytes, request.content_length or 0)
-            if request.headers.get("Expect", "").lower() == "100-continue":  # curl waits for it, before large bodies
-                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-                request.writer.output_size = 0  # the answer itself has not begun
+    async def _infer(self, request: web.BaseRequest, target: Target, began: int) -> Reply:
+        exchange = Exchange(self._site, target, request.headers, began)
         try:
-            return await request.read()
-        except web.RequestPayloadError:
-            return b""  # not compressed as it says: upstream takes that for an empty body too
+            exchange.read(await read_body(request, self._site.most_bytes))
+        except Exception as error:
+            return exchange.failed(error)
+        except BaseException:
+            exchange.cancel()
+            raise
+        return await exchange.run()
 
-    def _checked(self, body: bytes) -> bytes:
-        if len(body) > self._most_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(body))
-        return body
-
-    async def _predict(self, request: web.BaseRequest, spec: ModelSpec) -> web.StreamResponse:
-        """decode → resolve → submit → await → encode."""
-        content = request.content
-        if content.is_eof() and content.exception() is None:  # it came with its head, as small ones do: no need to wait
-            body = self._checked(content.read_nowait())
-        else:
-            body = await self._body(request)
-        call = PredictBody(body)
-        if spec.label is not None:
-            spec = _with_key(spec, request)
-        with self._front_end.catalog.servable_handle(spec) as version:
-            try:
-                endpoint = version.endpoint(call.signature_name)
-            except KeyError:
-                text = f'Serving signature name: "{call.signature_name}" not found in signature def'
-                raise ServingError(Code.INVALID_ARGUMENT, text) from None
-            tensors, rows = call.tensors(endpoint.signature)
-            if not endpoint.base:
-                await endpoint.open(self._timeout)
-            pending = self._front_end.submit(endpoint, tensors, self._timeout)
-            try:
-                await pending.future
-                return reply(request, encode_answer(endpoint.signature.outputs, endpoint.answer(pending), rows))
-            finally:
-                pending.done()
-
-    def _look_up(self, target: Target, request: web.BaseRequest) -> bytes:
+    async def _look_up(self, target: Target, request: web.BaseRequest) -> Reply:
+        """Raises ServingError."""
         catalog = self._front_end.catalog
+        if target.what == "openapi":
+            prometheus_path = self._front_end.prometheus_path
+            return await openapi_reply_in_steps(catalog, ("/metrics", *([prometheus_path] if prometheus_path else [])))
         if target.what == "status":
-            return status_body(catalog.status(target.spec.name, target.spec.version))
-        if target.what == "metadata":
-            with catalog.servable_handle(_with_key(target.spec, request)) as version:
-                return metadata_body(version)
-        raise ServingError(Code.UNIMPLEMENTED, f"This version does not serve :{target.what} over REST; use :predict")
+            return Reply(status_body(catalog.status(target.spec.name, target.spec.version)))
+        with catalog.servable_handle(with_key(target.spec, request.headers)) as version:
+            return Reply(metadata_body(version))
 
-    async def _metrics(self) -> web.Response:
+    async def _own(self, request: web.BaseRequest, method: str, path: str) -> Reply:
+        """What TensorFlow Serving does not have."""
+        target = parse_target(method, path)
+        if target is None:
+            return page(HTTPStatus.NOT_FOUND)
+        front_end = self._front_end
+        if target.what == "metrics":
+            reply = await self._metrics("clean", _CLEAN_TEXT)
+        elif target.what == "health":
+            reply = respond(path, front_end.catalog, front_end.stopping.is_set()) or page(HTTPStatus.NOT_FOUND)
+        else:
+            reply = await index_reply_in_steps(front_end.catalog)
+        return self._site.dressed(reply, request.headers, cors=False)
+
+    async def _prometheus(self, path: str) -> Reply:
+        """The page with upstream's names, with any verb; a query is refused, as upstream does."""
+        wanted_path = self._front_end.prometheus_path
+        if path != wanted_path:
+            text = f"Unexpected path: {path}. Should be {wanted_path}"
+            return Reply(text.encode("utf-8", "surrogateescape"), 400, _TEXT)
+        return await self._metrics("upstream", _TEXT)
+
+    async def _metrics(self, kind: str, content_type: str) -> Reply:
         try:
-            text = await self._front_end.metrics()
+            text = await self._front_end.metrics(kind)
         except ServingError as error:
-            return web.Response(status=503, text=f"{error.message}\n")
-        return web.Response(body=text.encode(), headers=_PROMETHEUS)
+            return Reply(f"{error.message}\n".encode(), 503, _TEXT, (("Retry-After", "1"),))
+        return Reply(text.encode(), 200, content_type)
+
+    def _counted(self, reply: Reply, spec: ModelSpec, began: int, request: web.BaseRequest, code: Code = Code.OK) -> Reply:
+        """Upstream counts every request to `/v1/`, also those that ask for no inference."""
+        meter = self._front_end.counters.meter(spec.name, None, "", "", "REST")
+        took = time.monotonic_ns() - began
+        if code is Code.OK:
+            meter.ok(0, 0, took)
+        else:
+            meter.failed(code, took)
+        return self._site.dressed(reply, request.headers)
 
 
-def _with_key(spec: ModelSpec, request: web.BaseRequest) -> ModelSpec:
-    """A label may split its requests: those with the same key go the same way."""
-    return spec._replace(key=request.headers.get("X-Ringserve-Key") or None) if spec.label is not None else spec
+def _error_reply(error: Exception) -> Reply:
+    if isinstance(error, VersionError):
+        return Reply(b"", 400, JSON)
+    return error_reply(as_serving_error(error), http_status(error))
 
 
-def _target(request: web.BaseRequest) -> Target | web.Response:
-    """What is asked for; an answer where HTTP itself has one already. Raises ServingError for a malformed path."""
-    method, path = request.method, request.raw_path  # as it was sent: upstream's expressions match it with its query
-    if method != "POST" and method not in _METHODS:
-        return page(HTTPStatus.NOT_IMPLEMENTED)
-    if method == "OPTIONS" and is_ours(path):
-        return _preflight(request)
-    return parse_target(method, path) or page(HTTPStatus.NOT_FOUND)
-
-
-def _preflight(request: web.BaseRequest) -> web.Response:
+def _preflight(request: web.BaseRequest) -> Reply:
     """OPTIONS: 200 for a browser's preflight, 400 for anything else, as upstream."""
     origin = request.headers.get("Origin", "")
-    return web.Response(status=200 if "http://" in origin or "https://" in origin else 400)
+    return Reply(b"", 200 if "http://" in origin or "https://" in origin else 400, _PREFLIGHT_TYPE)
+
+
+_PREFLIGHT_TYPE: Final = "text/html; charset=ISO-8859-1"  # libevent's default, which upstream leaves in place

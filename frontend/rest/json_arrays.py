@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import chain
+from math import prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -34,31 +36,39 @@ def _rule(name: str) -> _Rule:
 
 
 _RULES: Final = {BY_NAME[name].number: _rule(name) for name in (*FLOATS, *INTEGERS, "bool")}
+_ONLY_LISTS: Final = {list}
 _RULES[BY_NAME["string"].number] = _Rule(frozenset((str,)), None, None)
 
 
 def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
     """The tensor of a non-empty nested list of one shape, None where its elements are not all plainly of this dtype."""
-    shape = [len(value)]
-    flat = value
-    while flat and type(flat[0]) is list:
-        size = len(flat[0])
-        if not size or len(shape) == MOST_DIMS or set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
-            return None
-        shape.append(size)
-        flat = list(chain.from_iterable(flat))
     rule = _RULES.get(dtype.number)
-    if not flat or rule is None or not rule.kinds.issuperset(map(type, flat)):
+    if rule is None or not value:
+        return None
+    shape: tuple[int, ...] = (len(value),)
+    flat = value
+    while type(flat[0]) is list:
+        size = len(flat[0])
+        if not size or len(shape) == MOST_DIMS:
+            return None
+        if len(flat) == 1:
+            flat = flat[0]
+        elif set(map(type, flat)) != _ONLY_LISTS or set(map(len, flat)) != {size}:
+            return None
+        else:
+            flat = list(chain.from_iterable(flat))
+        shape = (*shape, size)
+    if not rule.kinds.issuperset(map(type, flat)):
         return None
     if rule.parsed is None:
-        return Tensor(dtype, tuple(shape), list(map(text_bytes, flat)))
+        return Tensor(dtype, shape, list(map(text_bytes, flat)))
     try:
         array = np.array(flat, rule.parsed)
     except OverflowError:
         return None
     if rule.kept is not None:
         array = array.astype(rule.kept)
-    return Tensor(dtype, tuple(shape), array if len(shape) == 1 else array.reshape(shape))
+    return Tensor(dtype, shape, array if len(shape) == 1 else array.reshape(shape))
 
 
 class NumberBody(NamedTuple):
@@ -71,69 +81,112 @@ class NumberBody(NamedTuple):
 
     def tensor(self, dtype: DType) -> Tensor | None:
         """None where the numbers are not all of this dtype."""
-        if dtype.name in FLOATS:
-            kind, storage = "d", "<f8"
-        elif dtype.name in ("int32", "int64"):
-            kind, storage = "i", "<i8"
-        else:
+        rule = _NUMBERS.get(dtype.number)
+        if rule is None:
             return None
         try:
-            # A parser of its own: one that is used again would refuse while an earlier document's buffer lives.
-            array: Any = simdjson.Parser().parse(self.text)
-            numbers = np.frombuffer(array.as_buffer(of_type=kind), dtype=storage)
+            # A parser keeps its memory, and refuses while an earlier document of its own is still looked at.
+            parser = _parser if len(self.text) <= _SMALL_TEXT else simdjson.Parser()
+            array: Any = parser.parse(self.text)
+            numbers = np.frombuffer(array.as_buffer(of_type=rule.kind), rule.storage)
         except (ValueError, TypeError, RuntimeError):  # RuntimeError: more than 64 bits
             return None
-        if dtype.name == "int32" and numbers.size and (numbers.min() < -(1 << 31) or numbers.max() >= 1 << 31):
+        if numbers.size != prod(self.shape):
             return None
-        if numbers.size != np.prod(self.shape, dtype=np.int64):
+        if rule.limits is not None and (numbers.min() < rule.limits[0] or numbers.max() > rule.limits[1]):
             return None
-        return Tensor(dtype, self.shape, numbers.astype(dtype.numpy, copy=False).reshape(self.shape))
+        return Tensor(dtype, self.shape, numbers.reshape(self.shape).astype(rule.kept, copy=False))
 
+
+class _Numbers(NamedTuple):
+    """How simdjson is to read a dtype's numbers, and what they are kept as."""
+
+    kind: str
+    storage: np.dtype[Any]
+    kept: np.dtype[Any]
+    limits: tuple[int, int] | None  # where they are narrower than what is read
+
+
+def _numbers(name: str) -> _Numbers:
+    kept = np.dtype(BY_NAME[name].numpy)
+    if name in FLOATS:
+        return _Numbers("d", np.dtype("<f8"), kept, None)
+    if name == "uint64":
+        return _Numbers("u", kept, kept, None)
+    return _Numbers("i", np.dtype("<i8"), kept, None if name == "int64" else INTEGERS[name])
+
+
+_NUMBERS: Final = {BY_NAME[name].number: _numbers(name) for name in (*FLOATS, *INTEGERS)}
+SMALLEST_NUMBER_BODY: Final = 160  # bytes; below, the ordinary way is faster
+_SMALL_TEXT: Final = 64 << 10
+_parser: Final = simdjson.Parser()
 
 _SIGNATURE: Final = rb'"signature_name"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_./:-]*)"[ \t\r\n]*'
 _BEFORE: Final = re.compile(
-    rb"[ \t\r\n]*\{[ \t\r\n]*(?:" + _SIGNATURE + rb',[ \t\r\n]*)?"(instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[)'
+    rb"[ \t\r\n]*\{[ \t\r\n]*(?:"
+    + _SIGNATURE
+    + rb',[ \t\r\n]*)?"(instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[[\[ \t\r\n]*[-0-9])'
 )
 _AFTER: Final = re.compile(rb"[ \t\r\n]*(?:,[ \t\r\n]*" + _SIGNATURE + rb")?\}[ \t\r\n]*")
 _NUMERIC: Final = b"0123456789+-.eE \t\r\n"
 _MOST_LEVELS: Final = 32
-SMALLEST_NUMBER_BODY: Final = 1024  # below, the ordinary way is as fast
+_SMALL_STRUCTURE: Final = 512  # bytes of one that is worth remembering
 
 
 def number_body(body: bytes) -> NumberBody | None:
     """The body as one array of numbers, if it is `{"instances" or "inputs": [numbers…]}` with all lists of a level alike."""
     before = _BEFORE.match(body)
+    if before is None:
+        return None
+    start = before.end()
     end = body.rfind(b"]") + 1
-    if before is None or not end:
+    if end <= start:
         return None
-    after = _AFTER.fullmatch(body, end)
-    if after is None or (before[1] is not None and after[1] is not None):
-        return None
-    text = body[before.end() : end]
+    signature, key = before.groups()
+    if body[end:] != b"}":
+        after = _AFTER.fullmatch(body, end)
+        if after is None or (signature is not None and after[1] is not None):
+            return None
+        signature = signature or after[1]
+    text = body[start:end]
     # With the numbers' characters taken out, brackets and commas are left: for lists that are all alike, one known text.
     structure = text.translate(None, _NUMERIC)
-    shape = _shape(structure)
-    if shape is None or structure != _skeleton(shape):
+    shape = _known_shape(structure) if len(structure) <= _SMALL_STRUCTURE else _shape(structure)
+    if shape is None:
         return None
-    return NumberBody(before[2].decode(), (before[1] or after[1] or b"").decode(), shape, text)
+    return NumberBody(key.decode(), signature.decode() if signature else "", shape, text)
 
 
 def _shape(structure: bytes) -> tuple[int, ...] | None:
-    """The shape that the first list of every level says; None where there is none."""
+    """The shape of lists that are all alike; None where they are not.
+
+    What the first list of every level says is the shape, if all others are as that would have them.
+    """
     depth = len(structure) - len(structure.lstrip(b"["))
-    shape = []
-    length = 0  # of one element's structure
-    for level in range(1, depth + 1):  # from the innermost list outwards
-        close = structure.find(b"]" * level)
-        if close < 0 or depth > _MOST_LEVELS:
+    first = structure.find(b"]")
+    if not 0 < depth <= _MOST_LEVELS or first < depth:
+        return None
+    shape = [first - depth + 1]
+    length = shape[0] + 1  # of a list's structure
+    end = first + 1  # of the first list of this level
+    marks = np.frombuffer(structure, np.uint8)
+    while len(shape) < depth:
+        if end >= len(structure):
             return None
-        inside = close + level - 1 - (depth - level) - 1
-        shape.append((inside + 1) // (length + 1))
-        length = inside + 2
-    return tuple(reversed(shape)) or None
+        # A list is followed by a comma while there are more of them: the first without is the last one.
+        last = marks[end :: length + 1] != _COMMA
+        shape.append(int(last.argmax()) + 1)
+        end += (length + 1) * (shape[-1] - 1) + 1
+        length = (length + 1) * shape[-1] + 1
+    shape.reverse()
+    return tuple(shape) if structure == _skeleton(shape) else None
 
 
-def _skeleton(shape: tuple[int, ...]) -> bytes:
+_COMMA: Final = ord(",")
+_known_shape: Final = lru_cache(maxsize=1024)(_shape)
+
+
+def _skeleton(shape: list[int]) -> bytes:
     text = b"[" + b"," * (shape[-1] - 1) + b"]"
     for size in reversed(shape[:-1]):
         text = b"[" + (text + b",") * (size - 1) + text + b"]"

@@ -1,33 +1,47 @@
 """RapidJSON's dialect of JSON, exactly: what it accepts and refuses, with its error texts and their offsets.
 
-The slow way, in plain Python, for bodies that are not plain JSON. Memory is the only limit of their nesting.
+The slow way, in plain Python, for bodies that are not plain JSON. It does not recurse: nesting has no limit.
 """
 
 from __future__ import annotations
 
 import re
+from decimal import MAX_EMAX, MIN_EMIN, ROUND_05UP, Context
+from json.decoder import scanstring
 from typing import Any, Final, NoReturn
 
 from ringserve.errors import Code, ServingError
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
-_PLAIN: Final = re.compile(rb'[^"\\\x00-\x1f]*')  # of a string, up to what needs a look
+#: Of a string, up to its end or to what needs a look: what is wrong, and surrogates that don't come as a pair.
+_PLAIN: Final = re.compile(
+    rb'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u(?:(?![dD][89a-fA-F])[0-9a-fA-F]{4}'
+    rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))*+"
+)
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]{4}")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?")
 _WORDS: Final = {ord("n"): (b"null", None), ord("t"): (b"true", True), ord("f"): (b"false", False)}
 _ESCAPES: Final = dict(zip(b'"\\/bfnrt', (b'"', b"\\", b"/", b"\b", b"\f", b"\n", b"\r", b"\t"), strict=True))
 _QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS, _DOT = b'"\\,:-.'
 _DIGITS: Final = b"0123456789"
+_LIST, _END_LIST, _OBJECT, _END_OBJECT = b"[]{}"
+_OPENING: Final = re.compile(rb"\[+")
+_CLOSING: Final = re.compile(rb"\]+")
+#: Levels of a document that are kept; what is nested deeper is checked, and left empty: no tensor or example can hold it.
+MOST_LEVELS: Final = 1024
+MOST_TURNS: Final = 20_000  # values, each 1 to 4 µs, while nothing else in this process is served
+_TOO_DEEP: Final = "The document is nested too deeply."
 
 
-def parse_dialect(body: bytes) -> Any:
+def parse_dialect(body: bytes, last_inside: bool = False) -> Any:
     """The first value in a body; text after it is ignored. Raises ServingError (INVALID_ARGUMENT) where there is none.
 
-    Bytes of a string that are no UTF-8 become lone surrogates, as with the error handler "surrogateescape".
+    Bytes of a string that are no UTF-8 become lone surrogates, as with the error handler "surrogateescape". Of an object's
+    members with one name the first counts; with `last_inside` the last one, except for the outermost object.
     """
     if not body:
         raise ServingError(Code.INVALID_ARGUMENT, "JSON Parse error: The document is empty")
-    return _Parser(body).document()
+    return DialectParser(body, 0, last_inside).document()
 
 
 class NumberError(ValueError):
@@ -36,10 +50,15 @@ class NumberError(ValueError):
 
 def to_float(text: str) -> float:
     """Raises NumberError where the number is too big."""
-    value = float(text)
+    # A number as long as a body would take `float` seconds; this many digits decide what it is.
+    value = float(text) if len(text) < _MOST_DIGITS else float(_LONG.create_decimal(text))
     if value in (float("inf"), float("-inf")):
         raise NumberError(text)
     return value
+
+
+_MOST_DIGITS: Final = 800  # no double, and nothing half way between two, has more than 767
+_LONG: Final = Context(prec=_MOST_DIGITS, rounding=ROUND_05UP, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 def to_int(text: str) -> int | float:
@@ -50,51 +69,143 @@ def to_int(text: str) -> int | float:
     return value if -(1 << 63) <= value < 1 << 64 else float(value)
 
 
-class _Parser:
-    """A zero byte is the end of the text, wherever it stands outside strings."""
+def _unescaped(plain: bytes) -> bytes:
+    if b"\\" not in plain:
+        return plain
+    text = plain.decode("utf-8", "surrogateescape")
+    return scanstring(f'{text}"', 0, False)[0].encode("utf-8", "surrogateescape")
 
-    def __init__(self, body: bytes) -> None:
+
+class DialectParser:
+    """Where it is, `at`, and what is open there. A zero byte is the end of the text, wherever it stands outside strings."""
+
+    def __init__(self, body: bytes, at: int, last_inside: bool = False) -> None:
+        self.at = at
+        self.ended = False
         self._text = body + b"\0"
+        self._last_inside = last_inside
+        self._kinds = bytearray()  # of all open lists and objects, the brackets that opened them
+        self._open: list[Any] = []  # the outermost of them
+        self._names: list[str] = []  # of the members of these whose values are not complete
+        self._turns = 0
 
     def document(self) -> Any:
-        """Open lists and objects stand on a stack: no recursion."""
+        """The whole of it."""
         text = self._text
-        at = self._skip(3 if text.startswith(b"\xef\xbb\xbf") else 0)
+        self.at = at = self._skip(3 if text.startswith(b"\xef\xbb\xbf") else 0)
         if text[at] in b"\0]},:":
             self._fail("The document is empty.", at)
-        stack: list[list[Any] | dict[str, Any]] = []
-        names: list[str] = []  # of the members whose values are not complete
-        while True:
-            value: Any
+        return self.values()
+
+    def enter(self, kind: int, complete: bool, named: bool) -> None:
+        """Be inside an open list or object, `kind` says which.
+
+        Behind a value if `complete`; otherwise a value comes, or, in an object, a name if not `named`.
+        """
+        self._kinds.append(kind)
+        self._open.append([] if kind == _LIST else {})
+        if kind == _OBJECT and (complete or named):
+            self._names.append("")
+        if complete:
+            self._complete(None, self.at)
+        elif kind == _OBJECT and not named:
+            self.at = self._name(self._skip(self.at))
+        else:
+            self.at = self._skip(self.at)
+
+    def values(self, most: int = MOST_TURNS) -> Any:
+        """From the beginning of a value to the end of the outermost list or object, or `most` turns."""
+        text, kinds = self._text, self._kinds
+        value: Any = None
+        for _ in range(most):
+            at = self.at
             opening = text[at]
-            if opening in b"[{":
-                stack.append([] if opening == ord("[") else {})
-                at = self._skip(at + 1)
-                if text[at] not in b"]}" or (text[at] == ord("]")) != (opening == ord("[")):
-                    if opening == ord("{"):
-                        at = self._name(at, names)
+            if opening == _LIST:
+                at = self.at = self._lists(at)
+                if text[at] != _END_LIST:
                     continue
-                value = stack.pop()
-                at += 1
+                value, at = self._close(), at + 1
+            elif opening == _OBJECT:
+                kinds.append(_OBJECT)
+                if len(kinds) <= MOST_LEVELS:
+                    self._open.append({})
+                at = self._skip(at + 1)
+                if text[at] != _END_OBJECT:
+                    self.at = self._name(at)
+                    continue
+                value, at = self._close(), at + 1
             else:
-                value, at = self._scalar(at)
-            while stack:  # the value belongs into the innermost; it may be the last one there
-                at = self._skip(at)
-                outer = stack[-1]
-                if isinstance(outer, list):
-                    outer.append(value)
-                else:
-                    outer.setdefault(names.pop(), value)  # of several members with one name the first counts
-                if text[at] == _COMMA:
-                    at = self._skip(at + 1)
-                    if isinstance(outer, dict):
-                        at = self._name(at, names)
-                    break
-                self._expect_end(outer, at)
-                value = stack.pop()
-                at += 1
-            else:
+                value, at = self.scalar(at)
+            value = self._complete(value, at)
+            if self.ended:
                 return value
+        if most == MOST_TURNS:
+            self._fail(_TOO_DEEP, self.at)
+        return None
+
+    def _lists(self, at: int) -> int:
+        """Open all lists that begin here, one in the other; says where the innermost's content begins."""
+        run = _OPENING.match(self._text, at)
+        assert run is not None
+        kept = min(MOST_LEVELS - len(self._kinds), run.end() - at)
+        self._open.extend([] for _ in range(kept))  # none where it is less than one
+        self._kinds += run[0]
+        return self._skip(run.end())
+
+    def _close(self) -> Any:
+        kept = len(self._kinds) <= MOST_LEVELS
+        kind = self._kinds.pop()
+        return self._open.pop() if kept else [] if kind == _LIST else {}
+
+    def _complete(self, value: Any, at: int) -> Any:
+        """A value that ends here belongs into the innermost list or object, and may be the last one there, and so on.
+
+        Goes on to where the next value begins; if the outermost ends, gives its value.
+        """
+        text, kinds = self._text, self._kinds
+        while kinds:
+            self._turns += 1
+            if self._turns > MOST_TURNS:
+                self._fail(_TOO_DEEP, at)
+            at = self._skip(at)
+            kind = kinds[-1]
+            if len(kinds) <= MOST_LEVELS:
+                self._add(value)
+            found = text[at]
+            if found == _COMMA:
+                at = self._skip(at + 1)
+                self.at = self._name(at) if kind == _OBJECT else at
+                return None
+            if kind == _LIST:
+                if found != _END_LIST:
+                    self._fail("Missing a comma or ']' after an array element.", at)
+                at = self._skip_deep_ends(at)
+            elif found != _END_OBJECT:
+                self._fail("Missing a comma or '}' after an object member.", at)
+            value, at = self._close(), at + 1
+        self.at, self.ended = at, True
+        return value
+
+    def _add(self, value: Any) -> None:
+        outer = self._open[-1]
+        if isinstance(outer, list):
+            outer.append(value)
+        elif self._last_inside and len(self._kinds) > 1:
+            outer[self._names.pop()] = value
+        else:
+            outer.setdefault(self._names.pop(), value)
+
+    def _skip_deep_ends(self, at: int) -> int:
+        """Close all but one of the lists that end here and are too deep to be kept."""
+        deep = len(self._kinds) - MOST_LEVELS - 1
+        if deep > 0:
+            run = _CLOSING.match(self._text, at, at + deep)
+            assert run is not None
+            count = len(run[0])
+            if self._kinds.endswith(b"[" * (count + 1)):
+                del self._kinds[-count:]
+                return at + count
+        return at
 
     def _fail(self, message: str, at: int) -> NoReturn:
         raise ServingError(Code.INVALID_ARGUMENT, f"JSON Parse error: {message} at offset: {at}")
@@ -104,25 +215,20 @@ class _Parser:
         assert match is not None
         return match.end()
 
-    def _expect_end(self, outer: list[Any] | dict[str, Any], at: int) -> None:
-        if isinstance(outer, list):
-            if self._text[at] != ord("]"):
-                self._fail("Missing a comma or ']' after an array element.", at)
-        elif self._text[at] != ord("}"):
-            self._fail("Missing a comma or '}' after an object member.", at)
-
-    def _name(self, at: int, names: list[str]) -> int:
+    def _name(self, at: int) -> int:
         """A member's name and its colon; says where its value begins."""
         if self._text[at] != _QUOTE:
             self._fail("Missing a name for object member.", at)
         name, at = self._string(at)
-        names.append(name)
+        if len(self._kinds) <= MOST_LEVELS:
+            self._names.append(name)
         at = self._skip(at)
         if self._text[at] != _COLON:
             self._fail("Missing a colon after a name of object member.", at)
         return self._skip(at + 1)
 
-    def _scalar(self, at: int) -> tuple[Any, int]:
+    def scalar(self, at: int) -> tuple[Any, int]:
+        """A text, word or number that begins here, and where it ends."""
         first = self._text[at]
         if first == _QUOTE:
             return self._string(at)
@@ -174,7 +280,7 @@ class _Parser:
         while True:
             plain = _PLAIN.match(text, at)
             assert plain is not None
-            pieces.append(plain[0])
+            pieces.append(_unescaped(plain[0]))
             at = plain.end()
             if text[at] == _QUOTE:
                 return b"".join(pieces).decode("utf-8", "surrogateescape"), at + 1
@@ -182,10 +288,11 @@ class _Parser:
                 last = text[at] == 0
                 what = "Missing a closing quotation mark in string." if last else "Invalid escape character in string."
                 self._fail(what, at)
-            piece, at = self._escape(at)
+            piece, at = self.escape(at)
             pieces.append(piece)
 
-    def _escape(self, at: int) -> tuple[bytes, int]:
+    def escape(self, at: int) -> tuple[bytes, int]:
+        """What the escape that begins here stands for, and where it ends."""
         letter = self._text[at + 1]
         if letter in _ESCAPES:
             return _ESCAPES[letter], at + 2

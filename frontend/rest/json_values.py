@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from frontend.rest.json_document import dump
+from frontend.rest.json_dump import dump
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
 from ringserve.tensor import STRING, DType

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from frontend.request_body import Answer
 from frontend.rest.json_arrays import SMALLEST_NUMBER_BODY, number_body, tensor_from_lists
-from frontend.rest.json_document import dump, parse_document
+from frontend.rest.json_document import parse_document, parse_exactly
+from frontend.rest.json_dump import dump
 from frontend.rest.json_values import is_b64, tensor_from_value, tensor_of
+from frontend.rest.predict_answer import encode_answer
+from frontend.rest.repeated_names import may_repeat
+from frontend.rest.signature_name import signature_name
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
+from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from ringserve.tensor import STRING
 
@@ -17,16 +23,36 @@ from ringserve.tensor import STRING
 class PredictBody:
     """A parsed body. Its tensors wait for the signature, whose dtypes decide what the numbers are."""
 
+    __slots__ = ("_body", "_document", "_numbers", "_rows", "signature_name")
+
     def __init__(self, body: bytes) -> None:
         """Raises ServingError for what is no JSON object, and for a signature's name that is no string."""
         self._body = body
+        self._rows = True
+        self._document: dict[str, Any] | None = None
         self._numbers = number_body(body) if len(body) >= SMALLEST_NUMBER_BODY else None
         if self._numbers is not None:
-            self._document = None
             self.signature_name = self._numbers.signature or DEFAULT_SIGNATURE
         else:
             self._document = parse_document(body)
-            self.signature_name = _signature_name(self._document)
+            self.signature_name = signature_name(self._document)
+
+    def signature(self, signatures: Mapping[str, Signature]) -> Signature:
+        """As `RequestBody` has it, with upstream's text."""
+        found = signatures.get(self.signature_name)
+        if found is None:
+            text = f'Serving signature name: "{self.signature_name}" not found in signature def'
+            raise ServingError(Code.INVALID_ARGUMENT, text)
+        return found
+
+    def inputs(self, signature: Signature) -> Sequence[Tensor]:
+        """As `RequestBody` has it, with upstream's texts."""
+        tensors, self._rows = self.tensors(signature)
+        return tensors
+
+    def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
+        """JSON, in row format if the request's inputs, which must have been read, were."""
+        return Answer(encode_answer(signature.outputs, outputs, self._rows))
 
     def tensors(self, signature: Signature) -> Inputs:
         """The inputs in the signature's order. Raises ServingError with upstream's texts."""
@@ -37,15 +63,9 @@ class PredictBody:
                 return Inputs([tensor], self._numbers.key == "instances")
         if self._document is None:
             self._document = parse_document(self._body)
+        elif may_repeat(self._body, self._document, signature.inputs):
+            self._document = parse_exactly(self._body)
         return inputs_from_document(self._document, signature)
-
-
-def _signature_name(document: dict[str, Any]) -> str:
-    name = document.get("signature_name", DEFAULT_SIGNATURE)
-    if not isinstance(name, str):
-        text = "not formatted correctly. 'signature_name' key must be a string value."
-        raise ServingError(Code.INVALID_ARGUMENT, f"JSON Value: {dump(document)} {text}")
-    return name or DEFAULT_SIGNATURE
 
 
 class Inputs(NamedTuple):
@@ -113,13 +133,29 @@ def _rows(document: dict[str, Any], instances: Any, specs: tuple[TensorSpec, ...
             raise _too_few(specs)
         return [_joined(instances, specs[0], _plain, "")]
     by_alias = {spec.alias: spec for spec in specs}
+    names = by_alias.keys() if "b64" not in by_alias else None  # what an object of that name alone is has to be looked at
     try:
         for index, instance in enumerate(instances):
-            _check_names(index, instance, by_alias)
+            if type(instance) is not dict or instance.keys() != names:
+                _check_names(index, instance, by_alias)
         return [_named_column(instances, spec) for spec in specs]
     except ServingError:
+        short = _short_names(instances)
+        if short is not None:
+            return _rows(document, short, specs)
         _find_fault(instances, by_alias)
         raise
+
+
+def _short_names(instances: list[Any]) -> list[Any] | None:
+    """With names only up to their first zero: upstream takes them for C strings here. None where there are no zeros."""
+    if not any("\0" in name for instance in instances if type(instance) is dict for name in instance):
+        return None
+    return [_cut_names(instance) if type(instance) is dict else instance for instance in instances]
+
+
+def _cut_names(instance: dict[str, Any]) -> dict[str, Any]:
+    return dict(reversed([(name.partition("\0")[0], value) for name, value in instance.items()]))
 
 
 def _too_few(specs: tuple[TensorSpec, ...]) -> ServingError:

@@ -1,4 +1,4 @@
-"""The REST server: aiohttp's low-level server on a socket that the supervisor bound."""
+"""The REST server: connections on a socket that the supervisor bound."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import asyncio
 import gc
 import logging
 import socket
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from frontend.front_end import FrontEnd
+from frontend.rest.connection import Connections
 from frontend.rest.handler import Handler
+from frontend.rest.site import Site
 from ringserve.options import ServerOptions
 
-_logger = logging.getLogger(__name__)
-
-_KEEP_ALIVE_SECONDS: Final = 75.0
 _DRAIN_SECONDS: Final = 25.0  # for requests that have begun; less than the supervisor waits
 
 
@@ -26,16 +25,9 @@ async def serve(front_end: FrontEnd, listener: socket.socket, options: ServerOpt
     """Accept connections once the supervisor says so, until it says stop; then finish what has begun."""
     np.seterr(all="ignore")  # a number too large for float32 becomes infinite, as upstream's; no warning about it
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_fault)
-    handler = Handler(front_end, options)
+    site = Site(front_end, options)
     # The low-level server, without routes and middlewares: they would take a seventh of a small request's time.
-    server = web.Server(
-        handler.handle,
-        request_factory=_request_factory(options.max_request_bytes),
-        handler_cancellation=True,  # a client that goes away frees its place in the lane
-        access_log=None,
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
-    )
-    runner = web.ServerRunner(server, shutdown_timeout=_DRAIN_SECONDS)
+    runner = web.ServerRunner(Connections(Handler(site).handle, site), shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     await _opened(front_end)
     if not front_end.stopping.is_set():
@@ -57,12 +49,3 @@ async def _opened(front_end: FrontEnd) -> None:
     await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
     for event in events:
         event.cancel()
-
-
-def _request_factory(most_bytes: int) -> Any:
-    """Requests whose `read` refuses a body over the limit, also one without a length."""
-
-    def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        return web.BaseRequest(message, payload, protocol, writer, task, protocol._loop, client_max_size=most_bytes)
-
-    return make

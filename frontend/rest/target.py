@@ -1,4 +1,4 @@
-"""What a request line asks for: upstream's two regular expressions, on the path with its query, as it was sent."""
+"""What a request line asks for: upstream's two regular expressions, on the path with its query as it was sent; and our paths."""
 
 from __future__ import annotations
 
@@ -19,16 +19,29 @@ _STATUS: Final = re.compile(
 )
 _PREFIX: Final = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _INT64: Final = 1 << 63
+INFERENCE: Final = frozenset(("predict", "classify", "regress"))
 
 
 class Target(NamedTuple):
-    """`what`: predict, classify, regress, metadata or status; or metrics, of no model."""
+    """`what`: predict, classify, regress, metadata or status; or, of no model, openapi, index, health, metrics or prometheus."""
 
     what: str
     spec: ModelSpec
 
 
-_METRICS: Final = Target("metrics", ModelSpec(""))
+_OWN: Final = {
+    path: Target(what, ModelSpec(""))
+    for path, what in {
+        "/": "index",
+        "/metrics": "metrics",
+        "/healthz": "health",
+        "/livez": "health",
+        "/readyz": "health",
+        "/v1/openapi.json": "openapi",
+    }.items()
+}
+_HEALTH_OF_ONE: Final = "/readyz/"
+_LOOKS: Final = ("GET", "HEAD")
 
 
 class VersionError(ServingError):
@@ -43,11 +56,17 @@ def is_ours(path: str) -> bool:
 @lru_cache(512)  # clients ask for the same few again and again
 def parse_target(method: str, path: str) -> Target | None:
     """None for a path outside the API. Raises ServingError with upstream's text for a malformed one inside."""
+    if method in _LOOKS:
+        own = _OWN.get(path.partition("?")[0])
+        if own is not None:
+            return own
+        if path.startswith(_HEALTH_OF_ONE):
+            return _OWN["/readyz"]
     if not is_ours(path):
-        return _METRICS if (method, path) == ("GET", "/metrics") else None
+        return None
     if method == "POST":
         match = _INFERENCE.fullmatch(path)
-        if match is not None and match[4] in ("predict", "classify", "regress"):
+        if match is not None and match[4] in INFERENCE:
             return Target(match[4], _spec(match))
     elif method == "GET":
         match = _STATUS.fullmatch(path)

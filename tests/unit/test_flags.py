@@ -78,6 +78,7 @@ OURS = [
 EFFECTIVE = {
     "rest_api_port",
     "rest_api_timeout_in_ms",
+    "rest_api_enable_cors_support",
     "model_name",
     "model_base_path",
     "model_config_file",
@@ -96,6 +97,9 @@ EFFECTIVE = {
     "tensorflow_session_config_file",
     "per_process_gpu_memory_fraction",
     "saved_model_tags",
+    "enable_signature_method_name_check",
+    "enable_serialization_as_tensor_content",
+    "monitoring_config_file",
     "version",
     *(name for name, _, _ in OURS),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import deep_models, load_isolation, many_models, new_version, reload_memory
+from bench import deep_models, exported_model, load_isolation, many_models, new_version, reload_memory
 from bench.deep_models import deep_model
 from bench.half_plus_two import predict
 from bench.histogram import Histogram
@@ -154,12 +154,13 @@ def test_a_model_may_be_asked_for_a_version() -> None:
 def test_a_deep_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
-    def export(name: str, folder: Path) -> None:
+    def export(name: str, _: str, arguments: list[str]) -> None:
         made.append(name)
+        folder = Path(arguments[-1])
         folder.mkdir()
         (folder / "saved_model.pb").write_bytes(b"graph")
 
-    monkeypatch.setattr(deep_models, "_export", export)
+    monkeypatch.setattr(exported_model, "_export", export)
     folder = deep_model("resnet50", tmp_path)
     assert deep_model("resnet50", tmp_path) == folder
     assert made == ["resnet50"]
@@ -169,7 +170,7 @@ def test_a_deep_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_deep_model_that_can_not_be_exported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deep_models, "_EXPORT", "raise SystemExit('no keras')")
-    with pytest.raises(RuntimeError, match="ResNet50 could not be exported: no keras"):
+    with pytest.raises(RuntimeError, match="resnet50 could not be exported: no keras"):
         deep_model("resnet50", tmp_path)
     assert not list((tmp_path / "resnet50").iterdir())
 

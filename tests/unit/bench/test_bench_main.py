@@ -17,7 +17,7 @@ from bench.half_plus_two import half_plus_two
 from bench.machine import _cpu_model, machine, source, versions
 from bench.placement import apart
 from bench.time_limit import time_limit
-from bench.topology import Row, Settings, Topology
+from bench.topology import Row, Settings, SkippedError, Topology
 
 
 def right(settings: Settings, rows: list[Row]) -> None:
@@ -32,6 +32,10 @@ def failing(_: Settings, __: list[Row]) -> None:
     raise RuntimeError("no server")
 
 
+def absent(_: Settings, __: list[Row]) -> None:
+    raise SkippedError("no network")
+
+
 def interrupted(settings: Settings, rows: list[Row]) -> None:
     right(settings, rows)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -41,8 +45,9 @@ def interrupted(settings: Settings, rows: list[Row]) -> None:
 @pytest.fixture
 def output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The file that results go to; the topologies are the ones above."""
-    chosen = {"right": right, "failing": failing, "interrupted": interrupted, "lengthy": right}
-    topologies = {name: Topology(name, "for a test", measure, long=name == "lengthy") for name, measure in chosen.items()}
+    chosen = {"right": right, "failing": failing, "interrupted": interrupted, "lengthy": right, "absent": absent}
+    long = ("lengthy", "absent")
+    topologies = {name: Topology(name, "for a test", measure, long=name in long) for name, measure in chosen.items()}
     monkeypatch.setattr(command, "_TOPOLOGIES", topologies)
     (tmp_path / "half_plus_two" / "1").mkdir(parents=True)
     return tmp_path / "result.json"
@@ -77,6 +82,16 @@ def test_one_that_fails_leaves_the_others_alone(output: Path) -> None:
     assert [row["topology"] for row in result["results"]] == ["right"]
 
 
+def test_what_is_not_to_be_had_here_is_no_failure(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, result = run(output, "--only", "absent")
+    assert status == 0
+    assert result["complete"]
+    assert (result["skipped"], result["failures"]) == ({"absent": "no network"}, {})
+    printed, said = capsys.readouterr()
+    assert "absent: skipped: no network" in printed
+    assert "skipped: no network" in said
+
+
 def test_what_was_found_before_an_interruption_is_kept(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, result = run(output, "--only", "interrupted", "right")
     assert status == 130
@@ -89,7 +104,7 @@ def test_what_was_found_before_an_interruption_is_kept(output: Path, capsys: pyt
     ("words", "measured"),
     [
         ([], ["right", "failing"]),
-        (["--all"], ["right", "failing", "lengthy"]),
+        (["--all"], ["right", "failing", "lengthy", "absent"]),
         (["lengthy", "right"], ["lengthy", "right"]),
         (["right", "--only", "lengthy", "right"], ["right", "lengthy"]),
     ],
@@ -108,7 +123,7 @@ def test_help_says_which_are_long(capsys: pytest.CaptureFixture[str]) -> None:
         command.main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "Measured when none is named: ring-stream, " in shown
-    assert re.search(r"only when named or with --all: load-.*reload-memory", shown)
+    assert re.search(r"only when named or with --all: load-.*reload-memory.*mosec-c1", shown)
 
 
 @pytest.mark.parametrize("words", [["--only", "rest-c2"], ["rest-c2"], ["--repeat", "0"], ["--generator", "ab"]])
@@ -120,6 +135,7 @@ def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
 def test_every_topology_of_the_design_is_there() -> None:
     names = {"ring-stream", "ring-stream-single", "ring-pingpong", "rest-c1", "rest-c32", "rest-c128", "start"}
     names |= {"load-isolation", "load-isolation-c32", "reload-memory", "many-models", "new-version"}
+    names |= {"rest-image", "rest-image-json", "mosec-c1", "mosec-c32", "mosec-c128-f2"}
     assert names <= set(command._TOPOLOGIES)
 
 

@@ -18,7 +18,9 @@ def report() -> Report:
     start = Row("start", "first answer", "s", "lower", goals=(Goal("figure", 1.5),))
     start.add(2.25)
     unmeasured = Row("rest-c1", "p50", "ms", "lower", "echo", (Goal("figure", 0.35),))
-    return Report({"date": "2026-01-31"}, [stream, start, unmeasured], {"rest-c1": "no server"})
+    return Report(
+        {"date": "2026-01-31"}, [stream, start, unmeasured], {"rest-c1": "no server"}, skipped={"mosec-c1": "no network"}
+    )
 
 
 def cells(line: str) -> list[str]:
@@ -26,7 +28,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_the_table_has_figures_ratios_and_goals() -> None:
-    heading, rule, stream, start, unmeasured, failure = report().table().splitlines()
+    heading, rule, stream, start, unmeasured, failure, skipped = report().table().splitlines()
     assert cells(heading)[:5] == ["topology", "measure", "best", "median", "floor"]
     assert set(rule) == {"-", " "}
     assert cells(stream) == [
@@ -37,6 +39,7 @@ def test_the_table_has_figures_ratios_and_goals() -> None:
     assert cells(start) == ["start", "first answer, s", "2.25", "2.25", "<= 1.5 s", "MISSED"]
     assert cells(unmeasured) == ["rest-c1", "p50, ms", "<= 0.35 ms", "?"]
     assert failure == "rest-c1: not measured: no server"
+    assert skipped == "mosec-c1: skipped: no network"
 
 
 def test_columns_stand_under_each_other() -> None:
@@ -80,5 +83,6 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert written["complete"]
     assert written["date"] == "2026-01-31"
     assert written["failures"] == {"rest-c1": "no server"}
+    assert written["skipped"] == {"mosec-c1": "no network"}
     assert [row["figures"] for row in written["results"]] == [[900_000.0, 800_000.0], [2.25], []]
     assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]

@@ -57,6 +57,20 @@ def test_a_server_that_takes_too_long_is_told() -> None:
         server.until_answered()
 
 
+def test_children_that_stay_behind_are_killed_with_the_group() -> None:
+    child = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(600)"
+    with Server([sys.executable, "-c", parent], predict(free_port()), own_group=True) as server:
+        give_up = time.monotonic() + 20
+        while not server.log.endswith("\n"):
+            assert time.monotonic() < give_up
+        pid = int(server.log)
+        assert psutil.pid_exists(pid)
+    give_up = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < give_up
+
+
 def test_a_wrong_answer_is_told() -> None:
     target = predict(free_port())
     with (

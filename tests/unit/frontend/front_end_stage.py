@@ -15,10 +15,12 @@ from worker_side import RING, WorkerSide, numbers
 from frontend.catalog import ModelSpec, Version
 from frontend.endpoint import Endpoint
 from frontend.front_end import FrontEnd
+from frontend.request_counters import RequestCounters
 from ringserve.channel import AsyncChannel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
+from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import Column, LaneSpec
@@ -42,7 +44,8 @@ class Stage:
         self.bell = Doorbell.create()
         self.worker_bell = Doorbell.create()
         self.told: list[Message] = []  # what the front end told the supervisor
-        self.front_end = FrontEnd(control, self.bell)
+        self.counters = CounterTable.create()
+        self.front_end = FrontEnd(control, self.bell, RequestCounters(self.counters))
         self.supervisor = AsyncChannel(other, lambda message, _: self.told.append(message), lambda: None)
 
     def close(self) -> None:

@@ -240,7 +240,7 @@ async def test_a_lane_that_comes_too_late_is_closed() -> None:
         await on.open()
         before = len(os.listdir("/proc/self/fd"))
         on.lane(number=5)
-        on.say("open", call=4)
+        on.say("open", call=4, prometheus_path=None)
         await on.front_end.opened.wait()
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -344,9 +344,10 @@ async def test_shadows() -> None:
 @on_loop
 async def test_metrics() -> None:
     async with stage() as on:
-        asked = [asyncio.create_task(on.front_end.metrics()) for _ in range(2)]
+        asked = [asyncio.create_task(on.front_end.metrics(page)) for page in ("clean", "upstream")]
         await until(lambda: on.types().count("metrics") == 2)
         calls = [message["call"] for message in on.told if message["type"] == "metrics"]
+        assert [message["page"] for message in on.told if message["type"] == "metrics"] == ["clean", "upstream"]
         on.say("metrics", call=calls[1], text="two 2\n")
         on.say("metrics", call=calls[0], text="one 1\n")
         on.say("metrics", call=99, text="nobody asked")
@@ -357,7 +358,7 @@ async def test_metrics() -> None:
 async def test_metrics_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.front_end._METRICS_SECONDS", 0.01)
     async with stage() as on:
-        asked = asyncio.create_task(on.front_end.metrics())
+        asked = asyncio.create_task(on.front_end.metrics("clean"))
         assert (await refusal(asked))[0] is Code.UNAVAILABLE
         (call,) = [message["call"] for message in on.told if message["type"] == "metrics"]
         on.say("metrics", call=call, text="too late")
@@ -368,7 +369,7 @@ async def test_metrics_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_opening_and_stopping() -> None:
     async with stage() as on:
         assert not on.front_end.opened.is_set()
-        on.say("open", call=4)
+        on.say("open", call=4, prometheus_path=None)
         await on.front_end.opened.wait()
         on.front_end.listening()
         await until(lambda: on.told[-1] == {"type": "answer", "call": 4})

@@ -215,20 +215,37 @@ def test_a_query_is_part_of_the_path() -> None:
 def test_what_is_ours() -> None:
     for path in ("/v1/", "/v1/x", "/V1/models", "/v1//", "/v1/models/m?x=1"):
         assert is_ours(path)
-    for path in ("/v1", "/", "", "v1/models/m", "/v2/models/m", "//v1/models", "/monitoring/prometheus/metrics"):
+    for path in ("/v1", "", "v1/models/m", "/v2/models/m", "//v1/models", "/monitoring/prometheus/metrics"):
         assert not is_ours(path)
         assert parse_target("GET", path) is None
         assert parse_target("POST", path) is None
 
 
-def test_metrics() -> None:
-    """The one path of ours outside the API, as it stands and in no other way."""
-    target = get("/metrics")
-    assert target is not None and target.what == "metrics"
-    for path in ("/metrics/", "/Metrics", "/metrics?x=1", "/metrics#", "//metrics"):
-        assert get(path) is None
-    for method in ("POST", "HEAD", "PUT"):
-        assert parse_target(method, "/metrics") is None
+OURS = {
+    "/": "index",
+    "/metrics": "metrics",
+    "/healthz": "health",
+    "/livez": "health",
+    "/readyz": "health",
+    "/readyz/m": "health",
+    "/v1/openapi.json": "openapi",
+}
+
+
+@pytest.mark.parametrize("path", OURS)
+@pytest.mark.parametrize("query", ["", "?", "?x=1"])
+def test_paths_of_our_own(path: str, query: str) -> None:
+    for method in ("GET", "HEAD"):
+        target = parse_target(method, path + query)
+        assert target == (OURS[path], ModelSpec(""))
+    for method in ("POST", "PUT"):
+        if is_ours(path):
+            assert refusal(method, path) == f"Malformed request: {method} {path}"
+        else:
+            assert parse_target(method, path) is None
+    for other in (path.upper(), f"/{path}", f"{path}#"):
+        if other != path and not is_ours(other) and not other.startswith("/readyz/"):
+            assert get(other) is None
 
 
 @settings(deadline=None)

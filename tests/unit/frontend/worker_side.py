@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec
 
@@ -60,6 +61,7 @@ class WorkerSide:
     def answer(self, count: int = 1, tensors: Sequence[PackedTensor] | None = None) -> None:
         """Complete the oldest requests, packed ones with these tensors."""
         ticket = self.consumer.take(count)
+        begun = time.monotonic_ns()
         for number in range(ticket.start, ticket.end):
             if tensors is not None:
                 assert self.consumer.answer(number, tensors)
@@ -67,7 +69,7 @@ class WorkerSide:
             position, _, rows, _, _ = self.consumer.describe(number)
             lane = self.consumer.lane
             lane.outputs[0][position : position + rows] = 2 * lane.inputs[0][position : position + rows]
-        assert self.consumer.finish(ticket)
+        assert self.consumer.finish(ticket, begun, time.monotonic_ns(), count)
 
     def fail(self, code: Code | int, text: bytes | None = None) -> None:
         """Complete the oldest request with an error."""

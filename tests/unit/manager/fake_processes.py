@@ -12,7 +12,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 
-ANSWER: Message = {"signatures": [[DEFAULT_SIGNATURE]], "metadata": {"a": 1}, "warm_up": {"source": "off"}}
+ANSWER: Message = {"signatures": [[DEFAULT_SIGNATURE]], "metadata": {"a": 1}, "warm_up": {"source": "off", "seconds": 0.0}}
 
 
 class FakeWorker:

@@ -1,4 +1,4 @@
-"""docs/admin.md names the verbs, commands and metrics that there are, and no others."""
+"""docs/admin.md names the verbs and commands that there are, and no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from fake_administered import FakeAdministered
 
 from manager.admin_verbs import AdminVerbs
-from manager.metrics import FIGURES
 from ringserve.models_commands import run
 
 PAGE = (Path(__file__).parents[3] / "docs" / "admin.md").read_text()
@@ -28,12 +27,6 @@ def names(cell: str) -> list[str]:
 
 def test_verbs() -> None:
     assert [names(row[0])[0] for row in rows("verb")] == list(AdminVerbs(FakeAdministered()).verbs)
-
-
-def test_metrics() -> None:
-    assert [(names(row[0])[0], names(row[1])) for row in rows("metric")] == [
-        (figure.name, list(figure.labels)) for figure in FIGURES
-    ]
 
 
 def test_commands(capsys: pytest.CaptureFixture[str]) -> None:

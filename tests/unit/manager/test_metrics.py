@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from manager.metrics import FIGURES, MetricsPage, render
+from manager.request_figures import Rows
+from manager.request_metrics import REQUEST_FIGURES
 from ringserve.errors import Code, ServingError
 
 
@@ -31,7 +33,7 @@ def samples(description: dict[str, Any]) -> dict[str, dict[tuple[str, ...], floa
     """By name, by the labels' values in the order of their definition."""
     order = {figure.name: figure.labels for figure in FIGURES}
     found: dict[str, dict[tuple[str, ...], float]] = {}
-    for family in text_string_to_metric_families(render(description)):
+    for family in text_string_to_metric_families(render(description, {})):
         for sample in family.samples:
             assert set(sample.labels) == set(order[sample.name])
             key = tuple(sample.labels[label] for label in order[sample.name])
@@ -103,22 +105,26 @@ def test_of_a_model_that_is_gone_nothing_is_shown(server: FakeAdministered) -> N
 
 def test_the_page_is_made_once_a_second_at_most(server: FakeAdministered) -> None:
     now = [100.0]
-    page = MetricsPage(server.describe, lambda: now[0])
+    rows: Rows = {}
+    page = MetricsPage(server.describe, lambda: rows, lambda: now[0])
     first = page.text()
     assert 'model="m"' in first
     server.add("new", 1)
+    rows["inflight", ("m", "cpu:0")] = [3]
     now[0] += 0.9
     assert page.text() is first
     now[0] += 0.2
     assert 'model="new"' in page.text()
+    assert 'ringserve_inflight_requests{model="m",worker="cpu:0"} 3\n' in page.text()
 
 
 def test_every_figure_has_its_help_and_type_even_without_a_sample() -> None:
-    text = render(FakeAdministered().describe())
-    for figure in FIGURES:
-        assert f"# HELP {figure.name} {figure.help}\n" in text
-        assert f"# TYPE {figure.name} {figure.kind}\n" in text
-        assert figure.name.endswith("_total") == (figure.kind == "counter")
+    text = render(FakeAdministered().describe(), {})
+    figures = [(figure.name, figure.kind, figure.help) for figure in FIGURES]
+    for name, kind, what in figures + [(figure.name, figure.kind, figure.help) for figure in REQUEST_FIGURES]:
+        assert f"# HELP {name} {what}\n" in text
+        assert f"# TYPE {name} {kind}\n" in text
+        assert name.endswith("_total") == (kind == "counter")
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), min_size=1))
@@ -127,6 +133,6 @@ def test_any_name_comes_through(name: str) -> None:
     server.add("m", 1)
     description = server.describe()
     description["models"][0]["name"] = name
-    lines = [line for line in render(description).split("\n") if line.startswith("ringserve_version_load_seconds{")]
+    lines = [line for line in render(description, {}).split("\n") if line.startswith("ringserve_version_load_seconds{")]
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     assert lines == [f'ringserve_version_load_seconds{{model="{escaped}",version="1"}} 0.25']

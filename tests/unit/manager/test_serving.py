@@ -77,7 +77,7 @@ def test_a_version_is_loaded_then_its_lanes_are_made_then_requests_find_it() -> 
         served = scene.serving.served(M)
         assert served is not None
         assert [worker.device for worker in served.workers] == ["cpu:0", "cpu:1"]
-        assert served.warm_up == {"source": "off"}
+        assert served.warm_up == ANSWER["warm_up"]
 
     play(script)
 

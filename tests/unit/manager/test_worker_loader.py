@@ -18,6 +18,7 @@ from manager.daemon_threads import DaemonThreads
 from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
+from manager.load_record import LoadRecord
 from manager.model_cache import ModelCache
 from manager.model_config import ModelConfig
 from manager.serving import Serving
@@ -65,6 +66,7 @@ class Scene:
         self.write("model", "abc")
         self.workers = [FakeWorker("cpu:0"), FakeWorker("cpu:1")]
         self.cache = FakeCache()
+        self.record = LoadRecord()
         bus = EventBus()
         frontends = cast(Sequence[FrontEndProcess], [FakeFrontEnd()])
         self.serving = Serving(frontends, cast(Lanes, FakeLanes()), bus, ServableStateMonitor(bus))
@@ -79,6 +81,7 @@ class Scene:
             self.serving,
             cast(ModelCache, self.cache),
             threads or AtOnce(),
+            self.record,
             M,
             path or str(self.folder),
             model or ModelConfig("m", str(self.folder.parent)),
@@ -179,6 +182,22 @@ def test_the_copy_of_a_version_that_was_never_loaded_is_dropped_too_and_no_other
         assert scene.cache.held == [loader]
         await loader.discard()
         assert scene.cache.held == []
+
+    run(work())
+
+
+def test_loads_are_recorded_by_where_the_version_is_not_by_where_its_copy_is(scene: Scene, remote: str) -> None:
+    async def work() -> None:
+        loader = scene.loader(path=remote)
+        await loader.estimate()
+        scene.workers[0].error = BAD
+        with pytest.raises(ServingError):
+            await loader.load()
+        scene.workers[0].error = None
+        await loader.load()
+        counts = {metric.name: series for metric, series in scene.record.metrics().items()}
+        attempts = counts["/tensorflow/cc/saved_model/load_attempt_count"]
+        assert attempts == {(remote, "success"): [1], (remote, "fail"): [1]}
 
     run(work())
 

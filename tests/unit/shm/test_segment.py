@@ -13,7 +13,7 @@ import pytest
 
 from shm.consumer import LaneConsumer
 from shm.lane import Lane
-from shm.layout import PAGE, WORD_MAGIC, WORD_VERSION, Column, LaneSpec
+from shm.layout import PAGE, VERSION, WORD_MAGIC, WORD_VERSION, Column, LaneSpec
 from shm.packed import PackedTensor
 from shm.producer import LaneProducer
 from shm.segment import Segment
@@ -137,7 +137,7 @@ def test_lane_attaches_to_its_like_only() -> None:
     assert Lane.attach(os.dup(lane.segment.fd), SPEC).label == {"model": "m"}
     other = LaneSpec(SPEC.inputs, SPEC.outputs, SPEC.rows, SPEC.slots, SPEC.answer_bytes, SPEC.request_bytes)
     assert other.size == SPEC.size
-    for word, value in ((None, 0), (WORD_MAGIC, 0), (WORD_VERSION, 2)):
+    for word, value in ((None, 0), (WORD_MAGIC, 0), (WORD_VERSION, VERSION - 1)):
         fd = os.dup(lane.segment.fd)
         if word is not None:
             before, lane.words[word] = lane.words[word], value

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 from small_version import LIMIT, SmallVersion
@@ -20,6 +21,7 @@ from shm.lane import Lane
 from shm.layout import Column, LaneSpec
 from shm.packed import PackedTensor
 from shm.producer import FULL, LaneProducer
+from workers.batch_counters import BatchMeter
 from workers.engine import Form, LoadedVersion
 from workers.probe import Report
 from workers.queue import Queue
@@ -42,6 +44,15 @@ class Answer:
 
 def good(*values: float, packed: bool = False) -> Answer:
     return Answer(Code.OK, values, packed=packed)
+
+
+class Record(NamedTuple):
+    """Of a batch, as the lane has it."""
+
+    end: int
+    begun: int
+    ended: int
+    rows: int
 
 
 class Front:
@@ -86,6 +97,16 @@ class Front:
         producer.release(producer.submitted)
         return found
 
+    def batches(self) -> list[Record]:
+        """Of all requests that have an answer and are not released, which end where a batch does."""
+        producer = self.producer
+        number, found = producer.released, []
+        while number < producer.completed:
+            found.append(Record(*producer.batch(number)))
+            assert number < found[-1].end <= producer.completed
+            number = found[-1].end
+        return found
+
     def close(self) -> None:
         self.bell.close()
         if self.lane.segment.fd >= 0:
@@ -107,12 +128,14 @@ class Rig:
         seconds: float = 0.0,
         most_in_flight: int = 2,
         signature: str = DEFAULT_SIGNATURE,
+        meter: BatchMeter | None = None,
     ) -> None:
         self.version = version
         self.report = Report(form, batched, "", True, seconds, most_rows)
         self.fronts = [Front(spec) for _ in range(fronts)]
         self._signature = signature
         self._spec = spec
+        self._meter = meter
         self._most_in_flight = most_in_flight
         self._pool = ThreadPoolExecutor(8)
         self.posted: queues.SimpleQueue[Callable[[], None]] = queues.SimpleQueue()
@@ -138,7 +161,9 @@ class Rig:
             for lane in self.queue.lanes:
                 lane.drop()
         runner = Runner(self.version, self._signature, self.report)
-        self.queue = Queue(self._signature, self.report, runner, self._pool, self._most_in_flight, self.posted.put)
+        self.queue = Queue(
+            self._signature, self.report, runner, self._pool, self._most_in_flight, self.posted.put, self._meter
+        )
         for number in range(len(self.fronts)) if lanes is None else lanes:
             self.add_lane(number)
 

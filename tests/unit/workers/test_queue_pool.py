@@ -199,7 +199,7 @@ def test_runs_of_many_threads_share_the_functions(often_switching: None) -> None
                 ticket = lane.consumer.take(1)
                 row = lane.consumer.describe(position)[0]
                 runner.run([Part(lane, ticket, Piece(Action.ROWS, 1, row, 1))])
-                lane.finish(ticket)
+                lane.finish(ticket, 1, 2, 1)
                 codes |= {answer.code for answer in front.answers()}
             return codes
 

@@ -73,7 +73,7 @@ def test_every_kind_of_request_is_run_with_its_tensors(tmp_path: Path) -> None:
         ("regress", [rows]),
     ]
     assert (made.source, made.requests, made.notes) == ("file", 4, ())
-    assert made.to_wire() == {"source": "file", "requests": 4, "seconds": made.seconds, "notes": []}
+    assert made.to_wire() == {"source": "file", "requests": 4, "seconds": made.seconds, "notes": [], "records": 4}
 
 
 def test_inputs_go_in_the_signatures_order(tmp_path: Path) -> None:

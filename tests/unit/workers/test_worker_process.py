@@ -18,6 +18,7 @@ import pytest
 from ringserve.channel import Channel, Message
 from ringserve.errors import Code
 from ringserve.options import ServerOptions
+from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import LaneSpec
@@ -71,13 +72,14 @@ class RunningWorker:
         ours, theirs = socket.socketpair()
         self.channel = Channel(ours)
         self.doorbell = Doorbell.create()
+        self.counters = CounterTable.create()
         self._socket = ours
         self._calls = 0
         self._answers: dict[int, Message] = {}
         options = json.dumps(asdict(ServerOptions()))
-        fds = [theirs.fileno(), self.doorbell.fd]
+        fds = [theirs.fileno(), self.doorbell.fd, self.counters.fd]
         command = [sys.executable, "-m", "workers", "--device", "cpu:0", "--options", options]
-        command += ["--control-fd", str(fds[0]), "--doorbell-fd", str(fds[1])]
+        command += ["--control-fd", str(fds[0]), "--doorbell-fd", str(fds[1]), "--counters-fd", str(fds[2])]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}"}
         self.process = subprocess.Popen(command, pass_fds=fds, env=environment, cwd=folder)
         theirs.close()
@@ -120,6 +122,7 @@ class RunningWorker:
         assert self.process.wait(LIMIT) == 0
         self._socket.close()
         self.doorbell.close()
+        self.counters.close()
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +151,7 @@ def test_a_version_comes_and_goes(worker: RunningWorker, folder: str) -> None:
     ((name, _, inputs, outputs),) = answer["signatures"]
     assert (name, inputs, outputs) == ("serving_default", [["keys", "keys:0", 7, [-1]]], [["values", "values:0", 9, [-1]]])
     assert answer["metadata"]["serving_default"]["inputs"]["keys"]["dtype"] == "DT_STRING"
-    assert set(answer["warm_up"]) == {"source", "requests", "seconds", "notes"}
+    assert set(answer["warm_up"]) == {"source", "requests", "seconds", "notes", "records"}
     assert error(worker.load("table", folder, "lookup_table"))[0] == Code.ALREADY_EXISTS
     assert worker.call("absent", servable=["table", 1], reason="why")["code"] == Code.ALREADY_EXISTS
     estimate = worker.call("estimate", servable=["table", 2], path=folder, platform="lookup_table", options={})
@@ -189,11 +192,16 @@ def test_lanes_of_a_front_end_share_its_doorbell(worker: RunningWorker, folder: 
         assert np.frombuffer(producer.answer_packed(0)[0].data, "<i8").tolist() == [2, 1]
         assert producer.verdict(1)[0] == Code.NOT_FOUND
         assert bytes(producer.answer_packed(1)[0].data) == b'Key "c" is not in the table'
+        assert [producer.batch(number)[3] for number in range(2)] == [2, 1]
         assert worker.doorbells() == before + 1
+    labels = ("table", "1", "serving_default", "cpu:0")
+    counted = {family: cells for family, found, cells in worker.counters.read() if found == labels}
+    assert (sum(counted["batches"][:-1]), counted["batches"][-1], sum(counted["batch_run"][:-1])) == (4, 6, 4)
     worker.send("drop_lane", lane=0)
     worker.call("form", **route)
     worker.unload("table")
     assert worker.doorbells() == before
+    assert labels not in [found for _, found, _ in worker.counters.read()], "they are kept without the version"
     lanes[0].close()
     lanes[1].close()
     bell.close()

@@ -1,0 +1,98 @@
+"""What all binary bodies have in common: from named tensors to a signature's inputs, and an answer in their own kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from frontend.bodies.asked import Asked
+from frontend.bodies.body_options import BodyOptions
+from frontend.catalog import ModelSpec
+from frontend.request_body import Answer, AnswerFormat, RequestBody
+from frontend.tensors import Tensor
+from ringserve.errors import Code, ServingError
+from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order
+from ringserve.servable import ServableId
+from ringserve.signature import Signature
+
+
+class TensorAnswer(AnswerFormat, Protocol):
+    """Writes some or all of the outputs."""
+
+    def check(self, signature: Signature) -> None:
+        """Raises ServingError where this signature's outputs can't be written so, before anything is run."""
+
+
+class AskingBody(RequestBody, Protocol):
+    """A body that may say more about the request than its URL does.
+
+    `spec`: the version to resolve; `timeout` in ns, None: the body does not say.
+    """
+
+    spec: ModelSpec
+    timeout: int | None
+
+
+class TensorBody:
+    """Implements `AskingBody`; the subclasses parse, and know what was sent."""
+
+    def __init__(self, asked: Asked, answer: TensorAnswer, options: BodyOptions) -> None:
+        self.spec = asked.spec
+        self.timeout = asked.timeout
+        self._asked = asked
+        self._answer = answer
+        self._check_method = options.check_method
+
+    def signature(self, signatures: Mapping[str, Signature]) -> Signature:
+        """Raises ServingError with the text that upstream's REST API has for it."""
+        signature = signatures.get(self._asked.signature)
+        if signature is None:
+            text = f'Serving signature name: "{self._asked.signature}" not found in signature def'
+            raise ServingError(Code.INVALID_ARGUMENT, text)
+        if self._check_method:
+            check_method_name(signature)
+        return signature
+
+    def inputs(self, signature: Signature) -> Sequence[Tensor]:
+        """Raises ServingError with the texts that upstream's gRPC API has: neither converts between types."""
+        tensors = in_order(self.sent(signature), signature)
+        check_output_filter(self._asked.outputs, signature)
+        check_dtypes([tensor.dtype.number for tensor in tensors], signature)
+        self._answer.check(signature)
+        return tensors
+
+    def sent(self, signature: Signature) -> Mapping[str, Tensor]:
+        """The tensors by alias. Raises ServingError."""
+        raise NotImplementedError
+
+    def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
+        return self._answer.encode(servable, signature, outputs)
+
+
+def one_input(signature: Signature, kind: str) -> str:
+    """The alias of the only input. Raises ServingError where there are more or none; `kind`: the body's content type."""
+    if len(signature.inputs) != 1:
+        aliases = ", ".join(spec.alias for spec in signature.inputs)
+        text = (
+            f'A body of {kind} is one array, but signature "{signature.name}" has {len(signature.inputs)} inputs '
+            f"({aliases}): expected application/x-npz or application/x-msgpack"
+        )
+        raise ServingError(Code.INVALID_ARGUMENT, text)
+    return signature.inputs[0].alias
+
+
+def one_output(names: Sequence[str], signature: Signature, kind: str) -> int:
+    """Where the output is that is asked for, if it is one. Raises ServingError otherwise."""
+    if len(names) == 1 or (not names and len(signature.outputs) == 1):
+        return check_output_filter(names, signature)[0] if names else 0
+    aliases = ", ".join(names or [spec.alias for spec in signature.outputs])
+    text = (
+        f"An answer of {kind} is one array, not {len(names) or len(signature.outputs)} outputs ({aliases}): name one "
+        "with X-Ringserve-Outputs, or ask for application/x-npz or application/x-msgpack with Accept"
+    )
+    raise ServingError(Code.INVALID_ARGUMENT, text)
+
+
+def chosen(names: Sequence[str], signature: Signature) -> Sequence[int]:
+    """Where the outputs are that are asked for: all, where none is named. Raises ServingError."""
+    return check_output_filter(names, signature) if names else range(len(signature.outputs))

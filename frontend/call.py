@@ -1,0 +1,149 @@
+"""A request on its way, the same for every protocol: decode → resolve → submit → run → encode."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from frontend.catalog import ModelSpec, Version
+from frontend.endpoint import Endpoint
+from frontend.open_lane import TIMED_OUT, Pending, Tell
+from frontend.request_body import Answer, AnswerFormat, RequestBody
+from ringserve.errors import Code, ServingError
+from ringserve.handle import ServableHandle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frontend.front_end import FrontEnd
+    from frontend.tensors import Tensor
+
+
+class Stages(NamedTuple):
+    """How long the parts of a request took, in ns: until it was in the lane, there, its batch's run, and writing its answer."""
+
+    decode: int
+    queue: int
+    run: int
+    encode: int
+
+
+class Call:
+    """One inference request. `resolve` it, `submit` it, read its `answer`, and `close` it, whatever happened, once."""
+
+    __slots__ = (
+        "_began",
+        "_closed",
+        "_encoded",
+        "_endpoint",
+        "_format",
+        "_front_end",
+        "_handle",
+        "_inputs",
+        "_pending",
+        "_read",
+        "_timeout",
+        "api",
+        "entrypoint",
+        "spec",
+    )
+
+    def __init__(self, front_end: FrontEnd, spec: ModelSpec, api: str, entrypoint: str, timeout: int, began: int) -> None:
+        """`timeout` in ns from `began` on, 0: none; `began`: ns of CLOCK_MONOTONIC."""
+        self.spec = spec
+        self.api = api
+        self.entrypoint = entrypoint
+        self._front_end = front_end
+        self._timeout = timeout
+        self._began = began
+        self._handle: ServableHandle[Version] | None = None
+        self._endpoint: Endpoint | None = None
+        self._inputs: Sequence[Tensor] = ()
+        self._format: AnswerFormat | None = None
+        self._pending: Pending | None = None
+        self._read = self._encoded = 0
+        self._closed = False
+
+    def limit(self, timeout: int | None) -> None:
+        """The client's own timeout, where it is the shorter one; in ns."""
+        if timeout is not None and (timeout < self._timeout or not self._timeout):
+            self._timeout = max(timeout, 1)
+
+    def resolve(self, body: RequestBody, answer_format: AnswerFormat | None = None) -> None:
+        """Pin the version, find the signature and read the inputs. Raises ServingError."""
+        handle = self._handle = self._front_end.catalog.servable_handle(self.spec)
+        version = handle.servable
+        signature = body.signature(version.signatures)
+        self._endpoint = version.endpoint(signature.name)
+        self._inputs = body.inputs(signature)
+        self._format = answer_format or body
+
+    @property
+    def can_be_told(self) -> bool:
+        """May `submit` be called at once, and with `tell`? Otherwise `run` has to be awaited."""
+        return self._endpoint is not None and bool(self._endpoint.base) and not self._front_end.has_shadows
+
+    def submit(self, tell: Tell | None = None) -> Pending:
+        """Into a lane. Raises ServingError."""
+        assert self._endpoint is not None
+        pending = self._pending = self._front_end.submit(self._endpoint, self._inputs, self._left(), tell=tell)
+        self._inputs = ()  # what a large body held
+        return pending
+
+    def _left(self) -> int:
+        """Of the timeout, in ns; 0: there is none. Raises ServingError when nothing is."""
+        if self._timeout <= 0:
+            return 0
+        left = self._began + self._timeout - time.monotonic_ns()
+        if left <= 0:
+            raise ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT)
+        return left
+
+    async def run(self) -> Answer:
+        """Submit and answer, waiting for what has to be waited for. Raises ServingError."""
+        assert self._endpoint is not None
+        await self._endpoint.open(self._left())
+        await self.submit().future
+        return self.answer()
+
+    def answer(self) -> Answer:
+        """The completed request's, encoded. Raises ServingError with the error that it ended in."""
+        endpoint = self._endpoint
+        assert endpoint is not None and self._pending is not None and self._format is not None
+        self._read = time.monotonic_ns()
+        outputs = endpoint.answer(self._pending)
+        answer = self._format.encode(endpoint.servable, endpoint.signature, outputs)
+        self._encoded = time.monotonic_ns()
+        return answer
+
+    @property
+    def stages(self) -> Stages | None:
+        """Of a request that was answered."""
+        pending = self._pending
+        if pending is None or not self._encoded:
+            return None
+        return Stages(
+            pending.submitted - self._began,
+            pending.begun - pending.submitted,
+            pending.ended - pending.begun,
+            self._encoded - self._read,
+        )
+
+    def close(self, code: Code = Code.OK) -> None:
+        """Give everything back, and count the request with the code that it ended in; only the first time."""
+        if self._closed:
+            return
+        self._closed = True
+        pending, handle, endpoint = self._pending, self._handle, self._endpoint
+        if pending is not None:
+            pending.done()
+        version = None
+        if handle is not None:
+            version = handle.id.version
+            handle.release()
+        signature = "" if endpoint is None else endpoint.signature.name
+        meter = self._front_end.counters.meter(self.spec.name, version, signature, self.api, self.entrypoint)
+        if code is Code.OK and pending is not None:
+            meter.ok(pending.begun - pending.submitted, pending.ended - pending.begun, self._encoded - self._began)
+        else:
+            meter.failed(code, time.monotonic_ns() - self._began)

@@ -1,0 +1,333 @@
+"""Connections: requests that come as a whole go the short way, all others aiohttp's; clients see no difference."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+
+import pytest
+from backports import zstd
+from front_end_stage import M1, Stage, stage, until
+from rest_stage import PREDICT, RawClient, raw_client, served
+from worker_side import WorkerSide, on_loop
+
+from ringserve.options import ServerOptions
+
+ONE = '{"instances": [1]}'
+
+
+async def answered(on: Stage, worker: WorkerSide, count: int = 1) -> None:
+    """So many requests come into the lane, and are answered."""
+    await until(lambda: worker.consumer.waiting >= count)
+    on.answer(worker, count)
+
+
+def value(body: bytes) -> float:
+    (found,) = json.loads(body)["predictions"]
+    return float(found)
+
+
+@on_loop
+async def test_what_is_written() -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE, PREDICT, "X-Request-Id: 7 of nine")
+        await answered(on, worker)
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, b'{"predictions":[2.0]}')
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["x-request-id"] == "7 of nine"
+        assert answer.headers["date"].endswith(" GMT")
+        stages = [part.partition(";dur=") for part in answer.headers["server-timing"].split(", ")]
+        assert [name for name, _, _ in stages] == ["decode", "queue", "run", "encode"]
+        assert all(float(ms) >= 0 for _, _, ms in stages)
+        assert not {"server", "connection", "access-control-allow-origin"} & answer.headers.keys()
+
+
+@on_loop
+async def test_requests_sent_before_the_first_is_answered() -> None:
+    """They are answered in their order, whichever way each goes: the third does not come as a whole."""
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for number in (1, 2):
+            client.send(f'{{"instances": [{number}]}}')
+        client.writer.write(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ONE)}\r\n\r\n".encode())
+        for number in (1, 2):
+            await until(lambda: worker.consumer.waiting)
+            assert worker.consumer.waiting == 1, "the next waits for its turn"
+            on.answer(worker)
+            assert value((await client.answer()).body) == 2 * number
+        client.writer.write(ONE.encode())
+        client.send('{"instances": [4]}')
+        for expected in (2, 8):
+            await answered(on, worker)
+            assert value((await client.answer()).body) == expected
+
+
+@on_loop
+async def test_errors_leave_the_connection_open() -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for body, path, status in (
+            ("{", PREDICT, 400),
+            ('{"instances": ["x"]}', PREDICT, 400),
+            (ONE, "/v1/models/none:predict", 404),
+            ("", "/v1/models/m:predict?x", 400),
+            ("{}", "/v1/models/m:classify", 400),
+        ):
+            client.send(body, path)
+            answer = await client.answer()
+            assert answer.status == status
+            assert answer.headers["content-type"] == "application/json"
+            assert set(json.loads(answer.body)) == {"error"}
+        for _ in range(2):
+            client.send(ONE)
+        for _ in range(2):
+            await answered(on, worker)
+            assert (await client.answer()).status == 200
+        for number in range(20):  # all in one piece
+            client.send("{" if number % 3 else "[]")
+        assert [(await client.answer()).status for _ in range(20)] == [400] * 20
+
+
+@on_loop
+async def test_a_worker_s_error() -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE)
+        await until(lambda: worker.consumer.waiting)
+        worker.fail(14, b"not now")
+        on.bell.ring()
+        answer = await client.answer()
+        assert (answer.status, json.loads(answer.body)) == (503, {"error": "not now"})
+        assert answer.headers["retry-after"] == "1"
+
+
+@on_loop
+async def test_no_answer_in_time() -> None:
+    async with stage() as on, served(on, ServerOptions(rest_api_timeout_in_ms=50)) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE)
+        assert (await client.answer()).status == 504
+        assert worker.abandoned(0)
+        client.send('{"instances": [3]}')
+        await answered(on, worker, 2)
+        assert value((await client.answer()).body) == 6, "not the first one's"
+
+
+@on_loop
+async def test_the_first_request_of_a_signature_waits_for_its_lane() -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        await on.serve()
+        client.send(ONE)
+        client.send('{"instances": [2]}')
+        await until(lambda: "want_lane" in on.types())
+        worker = on.lane()
+        for expected in (2, 4):
+            await answered(on, worker)
+            assert value((await client.answer()).body) == expected
+
+
+@on_loop
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_client_that_goes_away(opened: bool) -> None:
+    """Its place in the lane is free again, and the version is not held, also where the request waits for its lane."""
+    async with stage() as on, served(on) as port:
+        async with raw_client(port) as client:
+            if opened:
+                _, worker = await on.open()
+            else:
+                await on.serve()
+            client.send(ONE)
+            client.send(ONE)
+            await until(lambda: worker.consumer.waiting if opened else "want_lane" in on.types())
+        if opened:
+            await until(lambda: worker.abandoned(0))
+        on.say("retire", servable=M1, call=7)
+        await until(lambda: {"type": "answer", "call": 7} in on.told)
+
+
+@on_loop
+async def test_stopping_finishes_what_has_begun() -> None:
+    async with stage() as on:
+        _, worker = await on.open()
+        stopping = asyncio.Event()
+
+        async def serve() -> None:
+            async with served(on) as port:
+                ports.append(port)
+                await stopping.wait()
+
+        ports: list[int] = []
+        server = asyncio.create_task(serve())
+        await until(lambda: ports)
+        async with raw_client(ports[0]) as client, raw_client(ports[0]) as idle:
+            idle.send(ONE)
+            await answered(on, worker)
+            assert (await idle.answer()).status == 200
+            client.send(ONE)
+            await until(lambda: worker.consumer.waiting)
+            stopping.set()
+            assert await idle.ended()
+            on.answer(worker)
+            assert (await client.answer()).status == 200
+            assert await client.ended()
+            await server
+
+
+@on_loop
+async def test_connections_without_requests_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.rest.connection.KEEP_ALIVE_SECONDS", 0.05)
+    async with stage() as on, served(on) as port, raw_client(port) as silent, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE)
+        await until(lambda: worker.consumer.waiting)
+        assert await silent.ended()
+        await asyncio.sleep(0.1)  # longer than that: a connection that waits for its answer is not idle
+        on.answer(worker)
+        assert (await client.answer()).status == 200
+        assert await client.ended()
+
+
+@on_loop
+async def test_a_client_that_does_not_read_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.rest.connection.STALLED_SECONDS", 0.1)
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        lost = False
+        for _ in range(8000):
+            client.send(ONE, "/v1/models/" + "n" * 4000 + ":predict")  # the error repeats the name
+            try:
+                await asyncio.wait_for(client.writer.drain(), 5)
+            except ConnectionError:
+                lost = True
+                break
+        assert lost, "the connection is cut, and nothing is kept for this client"
+
+
+@on_loop
+@pytest.mark.parametrize("begun", [b"", b'{"inst'])
+async def test_a_body_that_does_not_come(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.rest.request_reader.BODY_SECONDS", 0.05)
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        await on.open()
+        client.writer.write(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n".encode() + begun)
+        answer = await client.answer()
+        assert answer.status == 408
+        assert "incomplete" in json.loads(answer.body)["error"]
+
+
+@on_loop
+@pytest.mark.parametrize(
+    ("version", "header", "connection"),
+    [
+        ("1.0", "X: y", "close"),
+        ("1.0", "Connection: keep-alive", "keep-alive"),
+        ("1.1", "Connection: close", "close"),
+        ("1.1", "Connection: keep-alive", None),
+    ],
+)
+async def test_who_closes_the_connection(version: str, header: str, connection: str | None) -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE, PREDICT, header, version=version)
+        await answered(on, worker)
+        answer = await client.answer()
+        assert (answer.status, answer.headers.get("connection")) == (200, connection)
+        if connection == "close":
+            assert await client.ended()
+
+
+@on_loop
+@pytest.mark.parametrize(("accepted", "coding"), [("gzip, deflate", "gzip"), ("gzip;q=0.5, zstd", "zstd"), ("br", None)])
+@pytest.mark.parametrize("rows", [16, 300])
+async def test_compressed_answers(accepted: str, coding: str | None, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only large ones; the largest in a thread."""
+    monkeypatch.setattr("frontend.rest.compression.SMALLEST", 200)
+    monkeypatch.setattr("frontend.rest.connection.MOST_AT_ONCE", 400)
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for count in (1, rows):
+            client.send(json.dumps({"instances": [0.25] * count}), PREDICT, f"Accept-Encoding: {accepted}")
+            await answered(on, worker)
+            answer = await client.answer()
+            found = answer.headers.get("content-encoding")
+            size = len('{"predictions":[]}') + 4 * count - 1
+            assert found == (coding if size >= 200 else None)
+            if found:
+                assert answer.headers["vary"] == "Accept-Encoding"
+            body = {"gzip": gzip.decompress, "zstd": zstd.decompress, None: bytes}[found](answer.body)  # type: ignore[operator]
+            assert json.loads(body) == {"predictions": [0.5] * count}
+
+
+@on_loop
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+async def test_compressed_bodies(coding: str) -> None:
+    import zlib
+
+    compress = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[coding]
+    async with stage() as on, served(on, ServerOptions(max_request_bytes=1000)) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(compress(ONE.encode()), PREDICT, f"Content-Encoding: {coding}")  # type: ignore[operator]
+        await answered(on, worker)
+        assert value((await client.answer()).body) == 2
+        client.send(compress(b" " * 1_000_000), PREDICT, f"Content-Encoding: {coding}")  # type: ignore[operator]
+        assert (await client.answer()).status == 413
+
+
+@on_loop
+async def test_what_is_no_http() -> None:
+    async with stage() as on, served(on) as port:
+        for text in (b"\x16\x03\x01\x00\xa5\r\n\r\n", b"GET /v1/models/m HTTP/9.9\r\n\r\n", b"POST\r\n\r\n"):
+            async with raw_client(port) as client:
+                client.writer.write(text)
+                answer = await client.answer()
+                assert answer.status == 400
+                assert answer.headers["content-type"] == "text/html"
+                assert b"400 Bad Request" in answer.body
+                assert await client.ended()
+
+
+@on_loop
+async def test_cors() -> None:
+    options = ServerOptions(rest_api_enable_cors_support=True)
+    for given, expected in ((options, "*"), (ServerOptions(), None)):
+        async with stage() as on, served(on, given) as port, raw_client(port) as client:
+            _, worker = await on.open()
+            client.send(ONE)
+            await answered(on, worker)
+            client_send = [("GET", "/v1/models/none"), ("POST", "/v1/models/x"), ("OPTIONS", "/v1/x")]
+            answers = [await client.answer()]
+            for method, path in client_send:
+                client.send("", path, "Origin: http://a", method=method)
+                answers.append(await client.answer())
+            assert [answer.status for answer in answers] == [200, 404, 400, 200]
+            for answer in answers:
+                assert answer.headers.get("access-control-allow-origin") == expected
+                assert answer.headers.get("access-control-allow-methods") == ("POST, GET" if expected else None)
+
+
+async def counted(client: RawClient, on: Stage) -> dict[tuple[str, ...], int]:
+    return {labels: words[0] for family, labels, words in on.counters.read() if family == "requests"}
+
+
+@on_loop
+async def test_every_request_is_counted() -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE)
+        await answered(on, worker)
+        await client.answer()
+        for body, path in (("{", PREDICT), (ONE, "/v1/models/none:predict"), ("", "/v1/models/m/x")):
+            client.send(body, path)
+            await client.answer()
+        client.send("", "/v1/x", method="OPTIONS")
+        await client.answer()
+        assert await counted(client, on) == {
+            ("m", "1", "serving_default", "predict", "REST", "OK"): 1,
+            ("m", "", "", "predict", "REST", "INVALID_ARGUMENT"): 1,
+            ("none", "", "", "predict", "REST", "NOT_FOUND"): 1,
+            ("", "", "", "", "REST", "INVALID_ARGUMENT"): 1,
+            ("", "", "", "", "REST", "FAILED_PRECONDITION"): 1,
+        }
