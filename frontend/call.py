@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Stages(NamedTuple):
-    """How long the parts of a request took, in ns: until it was in the lane, there, its batch's run, and writing its answer."""
+    """How long a request took, in ns: until it was in its lane, there, in its batch's run, and to write its answer."""
 
     decode: int
     queue: int

@@ -24,7 +24,7 @@ class AnswerFormat(Protocol):
     """Writes outputs to a body."""
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
-        """`outputs`: one for each of the signature's, in its order; arrays may be views of a lane, valid during the call only.
+        """`outputs`: one for each of the signature's, in its order; arrays may be views of a lane, valid during the call.
 
         Raises ServingError where this format can't carry them.
         """

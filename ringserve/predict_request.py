@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ringserve.errors import Code, ServingError
+from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
-from ringserve.tensor import dtype_of
 from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor, decode
 
 PREDICT: Final = "tensorflow/serving/predict"
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
-_METHODS: Final = (PREDICT, CLASSIFY, REGRESS)
 
 
 def predict_signature(request: Any, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
@@ -25,9 +24,8 @@ def predict_signature(request: Any, signatures: Mapping[str, Signature], check_m
     signature = signatures.get(name)
     if signature is None:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-    if check_method and signature.method not in _METHODS:
-        text = f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. Was: {signature.method}"
-        raise ServingError(Code.INTERNAL, text)
+    if check_method:
+        check_method_name(signature)
     return signature
 
 
@@ -36,53 +34,17 @@ def predict_inputs(request: Any, signature: Signature, most_bytes: int = DEFAULT
 
     As upstream, this compares no shape with the declared one. `most_bytes`: see `ringserve.tensor_proto.decode`.
     """
-    sent = request.inputs
-    _check_count(sent, signature)
     tensors = []
-    for spec in signature.inputs:
-        if spec.alias not in sent:
-            raise _invalid(
-                f"Signature input alias: {spec.alias}(feed name: {spec.name}) not found in request and no default value "
-                f"provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
-            )
+    for spec, proto in zip(signature.inputs, in_order(request.inputs, signature), strict=True):
         try:
-            tensors.append(decode(sent[spec.alias], most_bytes))
+            tensors.append(decode(proto, most_bytes))
         except ServingError as error:
             if error.code is Code.INVALID_ARGUMENT:
                 raise _invalid(f"tensor parsing error: {spec.alias}") from error
             raise
-    _check_filter(request.output_filter, signature)
-    for index, (spec, tensor) in enumerate(zip(signature.inputs, tensors, strict=True)):
-        if tensor.dtype != spec.dtype.number:
-            given = dtype_of(tensor.dtype).name
-            raise _invalid(f"Expects arg[{index}] to be {spec.dtype.name} but {given} is provided")
+    check_output_filter(request.output_filter, signature)
+    check_dtypes([tensor.dtype for tensor in tensors], signature)
     return tensors
-
-
-def _check_count(sent: Mapping[str, Any], signature: Signature) -> None:
-    wanted = [spec.alias for spec in signature.inputs]
-    if len(sent) != len(wanted):
-        raise _invalid(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != len({_set(wanted)}). "
-            f"Sent extra: {_set(set(sent) - set(wanted))}. Missing but required: {_set(set(wanted) - set(sent))}."
-        )
-
-
-def _check_filter(output_filter: Iterable[str], signature: Signature) -> None:
-    known = [spec.alias for spec in signature.outputs]
-    seen: set[str] = set()
-    for alias in output_filter:
-        if alias not in known:
-            raise _invalid(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set {_set(known)}."
-            )
-        if alias in seen:
-            raise _invalid(f"duplicate output tensor alias: {alias}")
-        seen.add(alias)
-
-
-def _set(names: Iterable[str]) -> str:
-    return f"{{{','.join(sorted(names))}}}"
 
 
 def _invalid(text: str) -> ServingError:

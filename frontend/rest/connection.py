@@ -1,8 +1,9 @@
 """A client's connection: aiohttp's protocol, with a short way for inference requests that have come as a whole.
 
-aiohttp starts a task for each request and wakes a second one. A request whose body came with its head, as nearly all small ones
-do, needs neither: it is decoded and put into its lane in the turn in which its bytes arrive, and answered in the turn in which the
-worker's doorbell is heard. Everything else (large bodies, other paths, HTTP/1.0, errors of HTTP itself) goes aiohttp's way.
+aiohttp starts a task for each request and wakes a second one. A request whose body came with its head, as nearly all small
+ones do, needs neither: it is decoded and put into its lane in the turn in which its bytes arrive, and answered in the turn in
+which the worker's doorbell is heard. Everything else (large bodies, other paths, HTTP/1.0, errors of HTTP itself) goes
+aiohttp's way.
 
 While a request is on the short way, aiohttp's own loop is kept asleep: the future that it waits for is out of its reach.
 """
@@ -71,6 +72,7 @@ class Connection(RequestHandler):
     def _advance(self) -> None:
         """Begin with the oldest request that has come, if there is one: nobody is being answered."""
         while self._messages and self._waiter is not None and not self._waiter.done():
+            message: Any
             message, payload = self._messages[0]
             target = self._short(message, payload)
             if target is None:

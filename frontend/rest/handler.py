@@ -72,14 +72,18 @@ class Handler:
             return self._counted(_error_reply(error), spec, began, request, as_serving_error(error).code)
 
     async def _infer(self, request: web.BaseRequest, target: Target, began: int) -> Reply:
-        exchange = Exchange(self._site, target, request.headers, began)
+        """Its time counts from the last byte of its body on, which a slow client may send late."""
+        site, headers = self._site, request.headers
         try:
-            exchange.read(await read_body(request, self._site.most_bytes))
+            body = await read_body(request, site.most_bytes)
+        except Exception as error:
+            return Exchange(site, target, headers, began).failed(error)
+        exchange = Exchange(site, target, headers, time.monotonic_ns())
+        try:
+            exchange.read(body)
         except Exception as error:
             return exchange.failed(error)
-        except BaseException:
-            exchange.cancel()
-            raise
+        del body
         return await exchange.run()
 
     async def _look_up(self, target: Target, request: web.BaseRequest) -> Reply:

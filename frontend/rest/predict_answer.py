@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -28,21 +29,49 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
         raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
     if rows and (len(tensors) > 1 or not tensors[0].shape):
         _check_rows(specs, tensors)
-    content = _value(specs[0], tensors[0]) if len(tensors) == 1 else _by_alias(specs, tensors, rows)
-    document = {"predictions" if rows else "outputs": content}
+    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
+    body = _named_rows(specs, tensors, values) if rows and len(values) > 1 else None
+    if body is not None:
+        return body
+    document = {"predictions" if rows else "outputs": values[0] if len(values) == 1 else _by_alias(specs, values, rows)}
     body = orjson.dumps(document, option=_NUMPY)
     if b"null" not in body or all(map(_finite, tensors)):  # what orjson makes of a number that is not finite
         return body
     return json.dumps(document, default=_listed).encode()  # NaN and Infinity as bare words, as upstream writes them
 
 
-def _by_alias(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: bool) -> Any:
+def _by_alias(specs: Sequence[TensorSpec], values: Sequence[Any], rows: bool) -> Any:
     """Of several outputs: an object, or one for each row."""
-    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
     aliases = [spec.alias for spec in specs]
     if rows:
         return [dict(zip(aliases, row, strict=True)) for row in zip(*values, strict=True)]
     return dict(zip(aliases, values, strict=True))
+
+
+def _named_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], values: Sequence[Any]) -> bytes | None:
+    """The rows of several outputs out of the columns' texts: no Python object a number. None where there are no such texts."""
+    columns = []
+    names = []
+    for spec, tensor, value in zip(specs, tensors, values, strict=True):
+        depth = len(tensor.shape) - 1  # brackets around a row
+        if isinstance(tensor.data, list):
+            depth = 0
+            column = [orjson.dumps(row) for row in value]
+        else:
+            text = orjson.dumps(value, option=_NUMPY)
+            if not tensor.data.size or b"null" in text:
+                return None
+            column = text[1 + depth : -1 - depth].split(b"]" * depth + b"," + b"[" * depth)
+        columns.append(column)
+        names.append((spec.alias, depth))
+    pattern = _row_pattern(tuple(names))
+    return b'{"predictions":[%b]}' % b",".join([pattern % row for row in zip(*columns, strict=True)])
+
+
+@lru_cache(maxsize=1024)
+def _row_pattern(names: tuple[tuple[str, int], ...]) -> bytes:
+    members = [orjson.dumps(name).replace(b"%", b"%%") + b":" + b"[" * depth + b"%b" + b"]" * depth for name, depth in names]
+    return b"{%b}" % b",".join(members)
 
 
 def _check_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor]) -> None:

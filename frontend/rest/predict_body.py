@@ -61,11 +61,17 @@ class PredictBody:
             tensor = self._numbers.tensor(spec.dtype)
             if tensor is not None:
                 return Inputs([tensor], self._numbers.key == "instances")
-        if self._document is None:
-            self._document = parse_document(self._body)
-        elif may_repeat(self._body, self._document, signature.inputs):
-            self._document = parse_exactly(self._body)
-        return inputs_from_document(self._document, signature)
+        document = self._document
+        if document is None:
+            document = parse_document(self._body)
+        instances = document.get("instances")
+        if type(instances) is list and len(signature.inputs) == 1 and "inputs" not in document:  # the usual body, quickly
+            fast = tensor_from_lists(instances, signature.inputs[0].dtype)
+            if fast is not None:
+                return Inputs([fast], True)
+        if may_repeat(self._body, document, signature.inputs):
+            document = parse_exactly(self._body)
+        return inputs_from_document(document, signature)
 
 
 class Inputs(NamedTuple):
@@ -80,11 +86,6 @@ def inputs_from_document(document: dict[str, Any], signature: Signature) -> Inpu
     if not signature.inputs:
         name = "DEFAULT" if signature.name == DEFAULT_SIGNATURE else signature.name
         raise ServingError(Code.INVALID_ARGUMENT, f"Failed to get input map for signature: {name}")
-    instances = document.get("instances")
-    if type(instances) is list and len(signature.inputs) == 1 and "inputs" not in document:  # the usual body, quickly
-        fast = tensor_from_lists(instances, signature.inputs[0].dtype)
-        if fast is not None:
-            return Inputs([fast], True)
     if "instances" in document:
         if "inputs" in document:
             text = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "

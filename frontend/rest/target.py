@@ -23,7 +23,7 @@ INFERENCE: Final = frozenset(("predict", "classify", "regress"))
 
 
 class Target(NamedTuple):
-    """`what`: predict, classify, regress, metadata or status; or, of no model, openapi, index, health, metrics or prometheus."""
+    """`what`: predict, classify, regress, metadata or status; or, of no model, openapi, index, health or metrics."""
 
     what: str
     spec: ModelSpec

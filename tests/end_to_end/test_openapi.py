@@ -29,7 +29,7 @@ from end_to_end.model_config_file import ModelConfigFile, entry
 from end_to_end.running_server import RunningServer
 
 #: Examples of each operation: requests with a body, and without one.
-POST_EXAMPLES: Final = 12
+POST_EXAMPLES: Final = 8
 GET_EXAMPLES: Final = 2
 #: What the server's own fault looks like: nothing that a client sends may lead to it.
 FAULTS: Final = (500, 502)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import zlib
 
 import pytest
 from backports import zstd
@@ -264,8 +265,6 @@ async def test_compressed_answers(accepted: str, coding: str | None, rows: int, 
 @on_loop
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
 async def test_compressed_bodies(coding: str) -> None:
-    import zlib
-
     compress = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[coding]
     async with stage() as on, served(on, ServerOptions(max_request_bytes=1000)) as port, raw_client(port) as client:
         _, worker = await on.open()
