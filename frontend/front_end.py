@@ -58,6 +58,7 @@ class FrontEnd:
             "servable": self._on_servable,
             "route": self._on_route,
             "retire": self._on_retire,
+            "models": lambda message, _: self.catalog.set_models(message["names"]),
             "routing": self._on_routing,
             "status": self._on_status,
             "forget": self._on_forget,

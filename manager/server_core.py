@@ -179,6 +179,7 @@ class ServerCore:
                 changes[name] = "removed"
                 self._serving.route(name, {}, ())
         self._monitor.note_models(self.models)
+        self._serving.set_models(self.models)
         self._sources.set_models(models)
         return changes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +52,7 @@ class Serving:
         self._lanes = lanes
         self._monitor = monitor
         self._served: dict[ServableId, Served] = {}
+        self._models: Message | None = None
         self._routing: dict[str, Message] = {}
         self._unusable: set[tuple[str, ServableId | None]] = set()  # workers, or versions on them, to be avoided
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,6 +114,11 @@ class Serving:
         await asyncio.gather(*(worker.unload(servable) for worker in workers), return_exceptions=True)
         self._unusable = {key for key in self._unusable if key[1] != servable}
 
+    def set_models(self, names: Iterable[str]) -> None:
+        """These models are configured from now on: front ends are ready when all of them can be asked."""
+        self._models = {"type": "models", "names": list(names)}
+        self._tell(self._models)
+
     def route(self, model: str, labels: Mapping[str, Any], shadows: Sequence[Any]) -> None:
         """Replace the labels of a model, and which of its versions are shadowed."""
         message = {"type": "routing", "model": model, "labels": dict(labels), "shadows": list(shadows)}
@@ -141,6 +147,8 @@ class Serving:
         """Tell a new front-end process everything; lanes of the process before it are gone with it."""
         frontend.informed = True
         self._lanes.drop_frontend(frontend)
+        if self._models is not None:
+            frontend.send(self._models)
         for name in self._monitor.names:
             for event in self._monitor.versions(name):
                 frontend.send(self._status(event))

@@ -1,8 +1,8 @@
 """A client's connection: aiohttp's protocol, with a short way for inference requests that have come as a whole.
 
 aiohttp starts a task for each request and wakes a second one. A request whose body came with its head, as nearly all small
-ones do, needs neither: it is decoded and put into its lane in the turn in which its bytes arrive, and answered in the turn in
-which the worker's doorbell is heard. Everything else (large bodies, other paths, HTTP/1.0, errors of HTTP itself) goes
+ones do, needs neither: it is decoded and put into its lane in the turn in which its bytes arrive, and answered in the turn
+in which the worker's doorbell is heard. Everything else (large bodies, other paths, HTTP/1.0, errors of HTTP itself) goes
 aiohttp's way.
 
 While a request is on the short way, aiohttp's own loop is kept asleep: the future that it waits for is out of its reach.

@@ -14,8 +14,8 @@ from frontend.catalog import ModelSpec
 from frontend.endpoint import TooLargeError
 from frontend.open_lane import Tell
 from frontend.request_body import Answer, RequestBody
-from frontend.rest.example_body import ClassifyBody, RegressBody
 from frontend.rest.compression import wanted
+from frontend.rest.example_body import ClassifyBody, RegressBody
 from frontend.rest.predict_body import PredictBody
 from frontend.rest.reply import Reply, SlowBodyError, TooLargeBodyError, error_reply
 from frontend.rest.site import Site

@@ -53,17 +53,21 @@ class Handler:
         prometheus_path = self._front_end.prometheus_path
         if prometheus_path is not None and path.partition("?")[0] == prometheus_path:
             return await self._prometheus(path)
-        if not is_ours(path):
-            return await self._own(request, method, path)
+        if is_ours(path):
+            return await self._api(request, method, path)
+        return await self._own(request, method, path)
+
+    async def _api(self, request: web.BaseRequest, method: str, path: str) -> Reply:
+        """Whatever begins with /v1/."""
         began = time.monotonic_ns()
-        if method == "OPTIONS":
-            reply = _preflight(request)
-            code = Code.OK if reply.status == 200 else Code.FAILED_PRECONDITION
-            return self._counted(reply, _NO_MODEL, began, request, code)
         target = None
         try:
+            if method == "OPTIONS":
+                reply = _preflight(request)
+                code = Code.OK if reply.status == 200 else Code.FAILED_PRECONDITION
+                return self._counted(reply, _NO_MODEL, began, request, code)
             target = parse_target(method, path)
-            assert target is not None  # the path is ours
+            assert target is not None  # the path is the API's
             if target.what in INFERENCE:
                 return await self._infer(request, target, began)
             return self._counted(await self._look_up(target, request), target.spec, began, request)

@@ -69,7 +69,11 @@ def _scalar(value: Any) -> str | None:
         return _text(value)
     if isinstance(value, float):
         return _double(value) if math.isfinite(value) else None
-    return {None: "null", True: "true", False: "false"}[value] if value is None or value is True or value is False else str(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or value is True or value is False
+        else str(value)
+    )
 
 
 def _text(text: str) -> str:

@@ -19,6 +19,8 @@ _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 _FLOATS: Final = ("float", "double")
 _PLAIN: Final = frozenset((*_FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool"))
 
+_FEW: Final = 3  # rows from which on it pays to write columns and put them together as rows
+
 
 def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: bool) -> bytes:
     """The body of the answer; `rows`: in row format. Raises ServingError with upstream's texts.
@@ -29,11 +31,16 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
         raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
     if rows and (len(tensors) > 1 or not tensors[0].shape):
         _check_rows(specs, tensors)
-    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
-    body = _named_rows(specs, tensors, values) if rows and len(values) > 1 else None
-    if body is not None:
-        return body
-    document = {"predictions" if rows else "outputs": values[0] if len(values) == 1 else _by_alias(specs, values, rows)}
+    if len(tensors) == 1:
+        content = _value(specs[0], tensors[0])
+    else:
+        values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
+        if rows and tensors[0].shape[0] >= _FEW:
+            joined = _named_rows(specs, tensors, values)
+            if joined is not None:
+                return joined
+        content = _by_alias(specs, values, rows)
+    document = {"predictions" if rows else "outputs": content}
     body = orjson.dumps(document, option=_NUMPY)
     if b"null" not in body or all(map(_finite, tensors)):  # what orjson makes of a number that is not finite
         return body

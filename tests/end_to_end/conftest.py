@@ -38,6 +38,10 @@ TEST_MODELS = (
     "data_dependent",
     "stateful_counter",
     "fails_on_negative",
+    "examples",
+    "unwritable",
+    "two_texts",
+    "named_b64",
 )
 
 

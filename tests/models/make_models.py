@@ -18,14 +18,23 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
+import awkward
 import changing
 import misbehaving
+import parsing
 import row_wise
 import tensorflow as tf
 import whole_batch
 from built_model import BuiltModel
 
-MODELS = {**row_wise.MODELS, **whole_batch.MODELS, **misbehaving.MODELS, **changing.MODELS}
+MODELS = {
+    **row_wise.MODELS,
+    **whole_batch.MODELS,
+    **misbehaving.MODELS,
+    **changing.MODELS,
+    **parsing.MODELS,
+    **awkward.MODELS,
+}
 
 Summary = dict[str, dict[str, list[str]]]
 

@@ -248,6 +248,9 @@ async def test_a_lane_that_comes_too_late_is_closed() -> None:
 @on_loop
 async def test_statuses() -> None:
     async with stage() as on:
+        on.say("models", names=["n"])
+        await on.heard()
+        assert [on.front_end.catalog.is_configured(name) for name in ("m", "n")] == [False, True]
         on.say("status", model="m", version=1, state=30, code=0, message="")
         on.say("status", model="m", version=2, state=20, code=0, message="")
         on.say("status", model="m", version=2, state=50, code=13, message="broken")

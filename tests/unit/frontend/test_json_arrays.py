@@ -145,7 +145,9 @@ def check_body(body: bytes, dtype: DType) -> bool:
     return True
 
 
-NUMERIC = [BY_NAME[name] for name in ("float", "double", "int32", "int64")]
+NARROW = ("int8", "int16", "int32", "uint8")
+WHOLE = (*NARROW, "int64", "uint32", "uint64")
+NUMERIC = [BY_NAME[name] for name in ("float", "double", *WHOLE)]
 
 
 @pytest.mark.parametrize(
@@ -235,14 +237,20 @@ def test_other_bodies_are_left_alone(body: bytes) -> None:
         ("1e2", {"float", "double"}),
         ("-0.0", {"float", "double"}),
         ("1e39", {"float", "double"}),
-        ("2147483647", {"float", "double", "int32", "int64"}),
-        ("-2147483648", {"float", "double", "int32", "int64"}),
-        ("2147483648", {"float", "double", "int64"}),
+        ("-0", {"float", "double", *WHOLE}),
+        ("255", {"float", "double", *WHOLE}),
+        ("256", {"float", "double", *WHOLE}),
+        ("2147483647", {"float", "double", *WHOLE}),
+        ("-1", {"float", "double", *NARROW, "int64"}),
+        ("-2147483648", {"float", "double", *NARROW, "int64"}),
+        ("2147483648", {"float", "double", "int64", "uint32", "uint64"}),
+        ("4294967296", {"float", "double", "int64", "uint64"}),
         ("-2147483649", {"float", "double", "int64"}),
-        ("9223372036854775807", {"float", "double", "int64"}),
-        ("9223372036854775808", {"float", "double"}),
-        ("18446744073709551615", {"float", "double"}),
-        ("9007199254740993", {"float", "double", "int64"}),
+        ("9223372036854775807", {"float", "double", "int64", "uint64"}),
+        ("9223372036854775808", {"float", "double", "uint64"}),
+        ("18446744073709551615", {"float", "double", "uint64"}),
+        ("18446744073709551616", set()),
+        ("9007199254740993", {"float", "double", "int64", "uint64"}),
     ],
 )
 def test_dtypes_of_bodies(text: str, taken: set[str]) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from frontend.rest.json_dialect import parse_dialect
-from frontend.rest.json_document import dump, parse_document
+from frontend.rest import json_document
+from frontend.rest.json_dialect import MOST_LEVELS, parse_dialect
+from frontend.rest.json_document import parse_document, parse_exactly
 from ringserve.errors import Code, ServingError
 
 LONG = b" " * (257 << 10)  # with this much white space before it a document is long
@@ -147,7 +148,7 @@ def test_syntax_errors(body: bytes, message: str, offset: int) -> None:
 
 
 def test_top_level_must_be_an_object() -> None:
-    for body, text in ((b"5", "5"), (b'"x"', '"x"'), (b"null", "null"), (b"[1, 2]", "[1, 2]"), (b"NaN", "NaN")):
+    for body, text in ((b"5", "5"), (b'"x"', '"x"'), (b"null", "null"), (b"[1, 2]", "[1, 2]"), (b"NaN", "")):
         assert refusal(body) == f"JSON Value: {text} Is not object"
 
 
@@ -229,52 +230,100 @@ def test_names_may_be_any_bytes() -> None:
     assert parse_document(b'{"\xff":1, "":2}') == {"\udcff": 1, "": 2}
 
 
-def test_the_first_of_several_members_counts() -> None:
-    for body in (b'{"a":1,"a":2,"b":NaN}', b'{"a":1,"a":2,"b":Inf}', b'{"a":1,"a":2}{'):
-        assert parse_document(body)["a"] == 1
-    assert parse_document(b'{"x":{"a":[1],"a":[2]},"b":NaN}')["x"] == {"a": [1]}
+TOP = ("instances", "inputs", "signature_name", "examples", "context")
+
+
+@pytest.mark.parametrize("name", TOP)
+@pytest.mark.parametrize("more", [b"", b',"n":NaN', b',"n":Inf', b',"n":"\xff"'], ids=["plain", "NaN", "Inf", "bytes"])
+def test_of_upstreams_names_the_first_one_counts(name: str, more: bytes) -> None:
+    hidden = f"\\u{ord(name[0]):04X}{name[1:]}"
+    for one, other in ((name, name), (name, hidden), (hidden, name), (hidden, hidden)):
+        body = f'{{"{one}":1,"x":0,"{other}":2'.encode() + more + b"}"
+        for last_inside in (False, True):
+            document = parse_document(body, last_inside)
+            assert document[name] == 1
+            assert document["x"] == 0
+
+
+def test_a_name_elsewhere_is_no_member() -> None:
+    body = {"x": ["instances", {"instances": 1}], "instances": ["instances", 'a\\"inputs'], "inputs": "inputs"}
+    for ascii_only in (False, True):
+        assert parse_document(json.dumps(body, ensure_ascii=ascii_only).encode()) == body
+
+
+def test_the_first_or_the_last_of_inner_members() -> None:
+    body = b'{"examples":[{"x":1,"x":2},{"y":{"a":3,"a":4}}],"examples":0}'
+    assert parse_document(body) == {"examples": [{"x": 1}, {"y": {"a": 3}}]}
+    assert parse_document(body, last_inside=True) == {"examples": [{"x": 2}, {"y": {"a": 4}}]}
+    for more in (b',"n":NaN}', b',"n":Inf}', b',"n":' + b"[" * 2000 + b"]" * 2000 + b"}"):
+        assert parse_document(body[:-1] + more)["examples"] == [{"x": 1}, {"y": {"a": 3}}]
+        assert parse_document(body[:-1] + more, True)["examples"] == [{"x": 2}, {"y": {"a": 4}}]
+
+
+def levels(value: Any) -> int:
+    count = 0
+    while value:
+        value, count = value[0] if isinstance(value, list) else next(iter(value.values())), count + 1
+    return count
 
 
 def test_nesting_has_no_limit() -> None:
-    """500,000 lists under a name that nobody reads do no harm; nothing recurses, not even where they are dropped."""
+    """500,000 lists under a name that nobody reads do no harm; what is nested deeper than anything can be is left empty."""
     deep = 500_000
     document = parse_document(b'{"ignored":' + b"[" * deep + b"]" * deep + b',"a":1}')
     assert document["a"] == 1
-    levels, value = 0, document["ignored"]
-    while value:
-        value, levels = value[0], levels + 1
-    assert levels == deep - 1
-    objects = parse_document(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
-    for _ in range(99_999):
-        objects = objects["a"]
-    assert objects == {"a": 1}
+    assert levels(document["ignored"]) == MOST_LEVELS - 1
+    objects = parse_document(b'{"a":' * 15_000 + b"1" + b"}" * 15_000)
+    assert levels(objects) == MOST_LEVELS
+    mixed = b'[{"a":[[' * 3000 + b"1" + b"]]}]" * 3000
+    assert parse_document(b'{"a":' + mixed + b',"b":[1]}')["b"] == [1]
+    just = MOST_LEVELS - 1
+    for depth in (just - 1, just, just + 1, just + 2):
+        value = parse_document(b'{"a":' + b"[" * depth + b"]" * depth + b"}")["a"]
+        assert levels(value) == min(depth, just) - 1
+        value = parse_document(b'{"a":' + b"[" * depth + b"7" + b"]" * depth + b"}")["a"]
+        assert levels(value) == min(depth, just)
 
 
 def test_nesting_without_end() -> None:
     assert refusal(b"[" * 100_000) == "JSON Parse error: Invalid value. at offset: 100000"
-    assert refusal(b'{"a":' * 100_000) == "JSON Parse error: Invalid value. at offset: 500000"
+    assert refusal(b"[" * 3_000_000) == "JSON Parse error: Invalid value. at offset: 3000000"
+    assert refusal(b'{"a":' * 1500) == "JSON Parse error: Invalid value. at offset: 7500"
     assert refusal(b"[" * 100_000 + b"]" * 100_000).endswith(" Is not object")
-    assert refusal(b"[" * 3_000_000) == "JSON Parse error: The document is nested too deeply. at offset: 0"
+    wrong_end = b'{"a":' + b"[" * 5000 + b"]" * 4990 + b"}"
+    assert (
+        refusal(wrong_end)
+        == f"JSON Parse error: Missing a comma or ']' after an array element. at offset: {len(wrong_end) - 1}"
+    )
+
+
+@pytest.mark.parametrize("opening", [b'{"a":', b"[ ", b"[[1],"])
+def test_deep_and_large_documents_are_refused_in_time(opening: bytes) -> None:
+    """They take Python; upstream's process would take them."""
+    assert refusal(b'{"a":' + b"[" * 2000 + opening * 300_000).startswith(
+        "JSON Parse error: The document is nested too deeply."
+    )
 
 
 def test_long_documents() -> None:
-    """What takes plain Python too long has its dialect all the same, and errors without their exact text."""
-    assert repr(parse_document(LONG + b'{"a":[NaN,-Infinity],"a":1}x')) == "{'a': [nan, -inf]}"
+    assert repr(parse_document(LONG + b'{"a":[NaN,-Infinity,Inf,-NaN],"a":1}x')) == "{'a': [nan, -inf, inf, nan]}"
     assert parse_document(b"\xef\xbb\xbf" + LONG + b'{"a":"\xff"}') == {"a": "\udcff"}
-    assert refusal(LONG + b'{"a":1') == f"JSON Parse error: Invalid value. at offset: {len(LONG) + 6}"
-    assert refusal(LONG + '{"é":'.encode()) == f"JSON Parse error: Invalid value. at offset: {len(LONG) + 6}"
-    assert refusal(LONG + b'{"a":1e309}') == "JSON Parse error: Invalid value. at offset: 0"
-    assert refusal(LONG) == f"JSON Parse error: Invalid value. at offset: {len(LONG)}"
+    assert refusal(LONG) == f"JSON Parse error: The document is empty. at offset: {len(LONG)}"
+    assert refusal(LONG + b"1.") == f"JSON Parse error: Miss fraction part in number. at offset: {len(LONG) + 2}"
 
 
-def test_dump() -> None:
-    assert dump({"a": [1, 2.5, None, True, "é"]}) == '{"a": [1, 2.5, null, true, "é"]}'
-    assert 256 <= len(dump(list(range(1000)))) < 300
-    assert len(dump(["x" * 1000, 1])) < 1020  # a string is not cut
-    deep: list[Any] = []
-    for _ in range(100_000):
-        deep = [deep]
-    assert dump(deep)
+def test_long_numbers() -> None:
+    """Millions of digits: converted in linear time."""
+    digits = b"1" * 1_000_000
+    assert refusal(b'{"a":' + digits + b"}") == "JSON Parse error: Number too big to be stored in double. at offset: 5"
+    assert parse_document(b'{"b":NaN,"a":0.' + digits + b"}")["a"] == 1 / 9
+    assert parse_document(b'{"b":NaN,"a":' + digits + b"e-1000000}")["a"] == 1 / 9
+    half = b"9007199254740993"  # 2**53 + 1, half way between two doubles
+    assert parse_document(b'{"b":NaN,"a":' + half + b"." + b"0" * 900 + b"}")["a"] == 2.0**53
+    assert parse_document(b'{"b":NaN,"a":' + half + b"." + b"0" * 900 + b"1}")["a"] == 2.0**53 + 2
+    assert refusal(LONG + b'{"x":"1e309","a":0.1e309,"b":1e309}') == (
+        f"JSON Parse error: Number too big to be stored in double. at offset: {len(LONG) + 29}"
+    )
 
 
 pieces = st.sampled_from(
@@ -319,3 +368,51 @@ def test_cut_documents_are_refused_at_their_end(value: Any, data: st.DataObject)
     cut = data.draw(st.integers(1, len(body) - 1))
     offset = int(refusal(body[:cut]).rpartition(": ")[2])
     assert cut - 12 <= offset <= cut  # an escape begins at most that far before its end
+
+
+def outcome(parse: Any, body: bytes) -> str:
+    try:
+        return repr(parse(body))
+    except ServingError as error:
+        return error.message
+
+
+#: Pieces that long and short documents take different ways about.
+hard = st.sampled_from(
+    b'{"a": |{|}|[|]|,|:| |"|"x"|\\|\\u|\\ud83d\\ude00|\\ud800|\\udc80|\\\\|\\n|1|-|.|e5|1.5|1e309|1.|1e|01|NaN|-NaN|Infinity|Inf|-Inf|'
+    b'Infi|null|tru|\0|\xff|\x1f|"Inf"|"\\\\ud800"|"k":"v",|[1,2,3],|{"b":[1,{"c":"d"}],"k":'.split(b"|")
+)
+hard_bodies = st.lists(hard, min_size=1, max_size=12).map(b"".join)
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.one_of(hard_bodies, hard_bodies.map(lambda some: b'{"a":' + some)), st.booleans())
+@example(b'{"a":"\\\\ud83d\\ude00","b":NaN}', False)
+@example(b'{"a":Inf}"\\ud800"', False)
+@example(b'{"\\ud800a": 1e309}', False)
+@example(b'{"\\udc80": {"\\ud800": NaN}}', False)
+@example(b'{"a":1e3091e309}', False)
+def test_long_documents_are_what_short_ones_are(body: bytes, last_inside: bool) -> None:
+    """What the exact parser gives, and its very errors, though it sees nothing but the place where a long one is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_document, "_SHORT", 0)
+        found = outcome(lambda body: parse_exactly(body, last_inside), body)
+        refused = outcome(lambda body: [parse_document(body)], body)
+    exact = outcome(lambda body: parse_dialect(body, last_inside), body)
+    assert found == exact
+    if refused.startswith("JSON Parse error"):
+        assert refused == exact
+
+
+@settings(deadline=None, max_examples=200)
+@given(values, st.booleans(), st.data())
+def test_long_documents_with_a_mistake(value: Any, ascii_only: bool, data: st.DataObject) -> None:
+    body = json.dumps({"a": value}, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    at = data.draw(st.integers(0, len(body)))
+    body = body[:at] + data.draw(hard) + body[at + data.draw(st.integers(0, 2)) :]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_document, "_SHORT", 0)
+        assert outcome(parse_exactly, body) == outcome(parse_dialect, body)
+        refused = outcome(lambda body: [parse_document(body)], body)
+    if refused.startswith("JSON Parse error"):
+        assert refused == outcome(parse_dialect, body)

@@ -122,7 +122,8 @@ def test_wrong_types(dtype: str, text: str) -> None:
 def test_the_text_of_a_wrong_type() -> None:
     assert refusal("a", "float") == 'JSON Value: "a" Type: String is not of expected type: float'
     assert refusal(None, "int32") == "JSON Value: null Type: Null is not of expected type: int32"
-    assert refusal({"b64": "AA=="}, "int64") == 'JSON Value: {"b64": "AA=="} Type: Object is not of expected type: int64'
+    text = 'JSON Value: {\n    "b64": "AA=="\n} Type: Object is not of expected type: int64'
+    assert refusal({"b64": "AA=="}, "int64") == text
 
 
 def test_types_have_rapidjsons_names() -> None:

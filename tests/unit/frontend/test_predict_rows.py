@@ -15,15 +15,15 @@ from ringserve.errors import Code
 # Row format: the list of instances
 
 
-@pytest.mark.parametrize("value", [1, "a", None, True, {"x": [1]}, {"b64": "AA=="}])
+@pytest.mark.parametrize("value", [1, "a", None, True, {}, {"b64": "AA=="}])
 def test_instances_must_be_a_list(value: Any) -> None:
-    assert refusal({"instances": value}) == (
-        f"JSON Value: {json.dumps({'instances': value})} Expecting 'instances' to be an list/array"
-    )
+    shown = '{\n        "b64": "AA=="\n    }' if isinstance(value, dict) and value else json.dumps(value)
+    text = f"JSON Value: {{\n    \"instances\": {shown}\n}} Expecting 'instances' to be an list/array"
+    assert refusal({"instances": value}) == text
 
 
 def test_instances_must_not_be_empty() -> None:
-    assert refusal({"instances": []}) == "JSON Value: {\"instances\": []} No values in 'instances' array"
+    assert refusal({"instances": []}) == "JSON Value: {\n    \"instances\": []\n} No values in 'instances' array"
 
 
 def test_several_inputs_need_objects() -> None:
@@ -97,7 +97,7 @@ def test_an_input_named_b64() -> None:
         (
             [{"b64": "YQ=="}],
             "Failed to process element: 0 of 'instances' list. "
-            'Error: INVALID_ARGUMENT: JSON Value: {"b64": "YQ=="} Type: Object is not of expected type: float',
+            'Error: INVALID_ARGUMENT: JSON Value: {\n    "b64": "YQ=="\n} Type: Object is not of expected type: float',
         ),
         (
             [1, True],
@@ -144,7 +144,8 @@ def test_bad_strings() -> None:
     start = "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: "
     assert refusal({"instances": [{"b64": "!"}]}, TEXT) == start + "Unable to base64 decode"
     assert (
-        refusal({"instances": [[{"x": 1}]]}, TEXT) == start + 'JSON Value: {"x": 1} not formatted correctly for base64 data'
+        refusal({"instances": [[{"x": 1}]]}, TEXT)
+        == start + 'JSON Value: {\n    "x": 1\n} not formatted correctly for base64 data'
     )
     assert refusal({"instances": [1]}, TEXT) == start + "JSON Value: 1 Type: Number is not of expected type: string"
 
@@ -191,9 +192,9 @@ def test_unknown_name() -> None:
 def test_missing_name() -> None:
     text = "Failed to process element: {} of 'instances' list. JSON object: {} keys must be equal to: {}"
     assert refusal({"instances": [{}]}) == text.format(0, "{}", "x")
-    assert refusal({"instances": [{"a": 1, "b": 1}, {"b": 1}]}, TWO) == text.format(1, '{"b": 1}', "a,b")
+    assert refusal({"instances": [{"a": 1, "b": 1}, {"b": 1}]}, TWO) == text.format(1, '{\n    "b": 1\n}', "a,b")
     unsorted = signature(spec("zeta"), spec("Alpha"), spec("beta"))
-    assert refusal({"instances": [{"beta": 1}]}, unsorted) == text.format(0, '{"beta": 1}', "Alpha,beta,zeta")
+    assert refusal({"instances": [{"beta": 1}]}, unsorted) == text.format(0, '{\n    "beta": 1\n}', "Alpha,beta,zeta")
 
 
 def test_bad_named_values() -> None:

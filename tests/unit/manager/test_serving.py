@@ -227,6 +227,9 @@ def test_what_went_wrong_with_a_version_that_has_gone_is_no_refusal_of_the_next(
 def test_a_new_front_end_is_told_everything() -> None:
     async def script(scene: Scene) -> None:
         await scene.load()
+        assert scene.restart(1).of("models") == [], "nobody has said yet"
+        scene.serving.set_models({"m": 1, "n": 2})
+        assert scene.frontends[1].of("models") == [{"type": "models", "names": ["m", "n"]}]
         scene.serving.route("m", {"stable": [(1, 1.0)]}, [])
         scene.serving.route("n", {"stable": [(1, 1.0)]}, [])
         scene.serving.route("n", {}, [])
@@ -234,7 +237,8 @@ def test_a_new_front_end_is_told_everything() -> None:
         scene.bus.publish(ServableState(M, State.AVAILABLE))
         scene.bus.publish(ServableState(ServableId("m", 2), State.END, BAD))
         frontend = scene.restart(0)
-        assert scene.lanes.dropped == [frontend]
+        assert scene.lanes.dropped[-1] is frontend
+        assert frontend.of("models") == [{"type": "models", "names": ["m", "n"]}]
         assert [(m["version"], m["state"], m["code"], m["message"]) for m in frontend.of("status")] == [
             (2, 50, 3, "no model in there"),
             (1, 30, 0, ""),
