@@ -9,13 +9,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from bench import (
+    json_bodies,
     load_isolation,
     machine,
     many_models,
@@ -31,9 +30,8 @@ from bench.half_plus_two import half_plus_two
 from bench.report import Report
 from bench.topology import Settings, SkippedError, Topology
 
-_JSON_BODIES: Final = [import_module("bench.json_bodies")] if find_spec("bench.json_bodies") else []
 _MODULES: Final = (
-    *(ring, rest, *_JSON_BODIES, rest_image, start),
+    *(ring, rest, json_bodies, rest_image, start),
     *(load_isolation, new_version, many_models, reload_memory, mosec_comparison),
 )
 _TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}

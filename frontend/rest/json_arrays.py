@@ -43,13 +43,12 @@ _RULES[BY_NAME["string"].number] = _Rule(frozenset((str,)), None, None)
 def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
     """The tensor of a non-empty nested list of one shape, None where its elements are not all plainly of this dtype."""
     rule = _RULES.get(dtype.number)
-    if rule is None or not value:
-        return None
     shape: tuple[int, ...] = (len(value),)
     flat = value
-    while type(flat[0]) is list:
+    while flat and type(flat[0]) is list:
         size = len(flat[0])
-        if not size or len(shape) == MOST_DIMS:
+        shape = (*shape, size)
+        if len(shape) > MOST_DIMS:
             return None
         if len(flat) == 1:
             flat = flat[0]
@@ -57,8 +56,7 @@ def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
             return None
         else:
             flat = list(chain.from_iterable(flat))
-        shape = (*shape, size)
-    if not rule.kinds.issuperset(map(type, flat)):
+    if rule is None or not flat or not rule.kinds.issuperset(map(type, flat)):
         return None
     if rule.parsed is None:
         return Tensor(dtype, shape, list(map(text_bytes, flat)))
@@ -77,7 +75,7 @@ class NumberBody(NamedTuple):
     key: str  # "instances" or "inputs"
     signature: str
     shape: tuple[int, ...]
-    text: bytes  # of the array
+    text: bytes | memoryview  # of the array
 
     def tensor(self, dtype: DType) -> Tensor | None:
         """None where the numbers are not all of this dtype."""
@@ -85,8 +83,8 @@ class NumberBody(NamedTuple):
         if rule is None:
             return None
         try:
-            # A parser keeps its memory, and refuses while an earlier document of its own is still looked at.
-            parser = _parser if len(self.text) <= _SMALL_TEXT else simdjson.Parser()
+            # A parser keeps its memory, up to 12 times the text, which would cost a third of the time to get again.
+            parser = _parser if len(self.text) <= _KEPT_TEXT else simdjson.Parser()
             array: Any = parser.parse(self.text)
             numbers = np.frombuffer(array.as_buffer(of_type=rule.kind), rule.storage)
         except (ValueError, TypeError, RuntimeError):  # RuntimeError: more than 64 bits
@@ -118,7 +116,8 @@ def _numbers(name: str) -> _Numbers:
 
 _NUMBERS: Final = {BY_NAME[name].number: _numbers(name) for name in (*FLOATS, *INTEGERS)}
 SMALLEST_NUMBER_BODY: Final = 160  # bytes; below, the ordinary way is faster
-_SMALL_TEXT: Final = 64 << 10
+_KEPT_TEXT: Final = 4 << 20
+_SMALL_TEXT: Final = 4 << 10
 _parser: Final = simdjson.Parser()
 
 _SIGNATURE: Final = rb'"signature_name"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_./:-]*)"[ \t\r\n]*'
@@ -148,9 +147,15 @@ def number_body(body: bytes) -> NumberBody | None:
         if after is None or (signature is not None and after[1] is not None):
             return None
         signature = signature or after[1]
-    text = body[start:end]
     # With the numbers' characters taken out, brackets and commas are left: for lists that are all alike, one known text.
-    structure = text.translate(None, _NUMERIC)
+    text: bytes | memoryview
+    if len(body) <= _SMALL_TEXT:
+        text = body[start:end]
+        structure = text.translate(None, _NUMERIC)
+    else:  # without a copy
+        text = memoryview(body)[start:end]
+        ahead, behind = (len(side.translate(None, _NUMERIC)) for side in (body[:start], body[end:]))
+        structure = body.translate(None, _NUMERIC)[ahead:-behind]
     shape = _known_shape(structure) if len(structure) <= _SMALL_STRUCTURE else _shape(structure)
     if shape is None:
         return None

@@ -5,9 +5,9 @@ The slow way, in plain Python, for bodies that are not plain JSON. It does not r
 
 from __future__ import annotations
 
+import json.decoder
 import re
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_05UP, Context
-from json.decoder import scanstring
 from typing import Any, Final, NoReturn
 
 from ringserve.errors import Code, ServingError
@@ -29,7 +29,7 @@ _OPENING: Final = re.compile(rb"\[+")
 _CLOSING: Final = re.compile(rb"\]+")
 #: Levels of a document that are kept; what is nested deeper is checked, and left empty: no tensor or example can hold it.
 MOST_LEVELS: Final = 1024
-MOST_TURNS: Final = 20_000  # values, each 1 to 4 µs, while nothing else in this process is served
+MOST_TURNS: Final = 12_000  # values, each 1 to 4 µs, while nothing else in this process is served
 _TOO_DEEP: Final = "The document is nested too deeply."
 
 
@@ -69,11 +69,15 @@ def to_int(text: str) -> int | float:
     return value if -(1 << 63) <= value < 1 << 64 else float(value)
 
 
+_scan_string: Final[Any] = vars(json.decoder)["scanstring"]
+
+
 def _unescaped(plain: bytes) -> bytes:
     if b"\\" not in plain:
         return plain
     text = plain.decode("utf-8", "surrogateescape")
-    return scanstring(f'{text}"', 0, False)[0].encode("utf-8", "surrogateescape")
+    whole: str = _scan_string(f'{text}"', 0, False)[0]
+    return whole.encode("utf-8", "surrogateescape")
 
 
 class DialectParser:
@@ -199,10 +203,10 @@ class DialectParser:
         """Close all but one of the lists that end here and are too deep to be kept."""
         deep = len(self._kinds) - MOST_LEVELS - 1
         if deep > 0:
-            run = _CLOSING.match(self._text, at, at + deep)
+            run = _CLOSING.match(self._text, at, at + deep + 1)
             assert run is not None
-            count = len(run[0])
-            if self._kinds.endswith(b"[" * (count + 1)):
+            count = len(run[0]) - 1
+            if count and self._kinds.endswith(b"[" * (count + 1)):
                 del self._kinds[-count:]
                 return at + count
         return at

@@ -16,7 +16,7 @@ _ESCAPES: Final = str.maketrans(
 
 
 def dump(value: Any) -> str:
-    """Objects over several lines, lists on one. It ends, without a mark, after 256 bytes, or at a number that is not finite."""
+    """Objects over several lines, lists on one. Cut, without a mark, after 256 bytes or at a number that is not finite."""
     pieces = []
     size = 0
     for separator, token in _tokens(value):
@@ -48,7 +48,7 @@ def _tokens(value: Any) -> Iterator[tuple[str, str | None]]:
             first = False
         while open_ones:
             members, named = open_ones[-1]
-            found = next(members, open_ones)
+            found: Any = next(members, open_ones)
             if found is not open_ones:
                 break
             open_ones.pop()

@@ -56,7 +56,7 @@ def _by_alias(specs: Sequence[TensorSpec], values: Sequence[Any], rows: bool) ->
 
 
 def _named_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], values: Sequence[Any]) -> bytes | None:
-    """The rows of several outputs out of the columns' texts: no Python object a number. None where there are no such texts."""
+    """The rows of several outputs out of the columns' texts. None where a column has no such text."""
     columns = []
     names = []
     for spec, tensor, value in zip(specs, tensors, values, strict=True):

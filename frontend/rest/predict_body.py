@@ -15,6 +15,7 @@ from frontend.rest.repeated_names import may_repeat
 from frontend.rest.signature_name import signature_name
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
+from ringserve.predict_checks import check_method_name
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from ringserve.tensor import STRING
@@ -23,11 +24,15 @@ from ringserve.tensor import STRING
 class PredictBody:
     """A parsed body. Its tensors wait for the signature, whose dtypes decide what the numbers are."""
 
-    __slots__ = ("_body", "_document", "_numbers", "_rows", "signature_name")
+    __slots__ = ("_body", "_check_method", "_document", "_numbers", "_rows", "signature_name")
 
-    def __init__(self, body: bytes) -> None:
-        """Raises ServingError for what is no JSON object, and for a signature's name that is no string."""
+    def __init__(self, body: bytes, check_method: bool = False) -> None:
+        """`check_method`: what --enable_signature_method_name_check says.
+
+        Raises ServingError for what is no JSON object, and for a signature's name that is no string.
+        """
         self._body = body
+        self._check_method = check_method
         self._rows = True
         self._document: dict[str, Any] | None = None
         self._numbers = number_body(body) if len(body) >= SMALLEST_NUMBER_BODY else None
@@ -48,6 +53,8 @@ class PredictBody:
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
         """As `RequestBody` has it, with upstream's texts."""
         tensors, self._rows = self.tensors(signature)
+        if self._check_method:  # only now: upstream's REST layer makes the tensors first, and then a PredictRequest of them
+            check_method_name(signature)
         return tensors
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:

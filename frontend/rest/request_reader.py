@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from frontend.rest.reply import SlowBodyError, TooLargeBodyError
 
@@ -13,8 +13,10 @@ from frontend.rest.reply import SlowBodyError, TooLargeBodyError
 BODY_SECONDS: Final = 50.0
 
 
-async def read_body(request: web.BaseRequest, most_bytes: int) -> bytes:
+async def read_body(request: web.BaseRequest, most_bytes: int, at_once: bool = False) -> bytes | bytearray:
     """The whole body, inflated where it was compressed. One that announces itself as too large is refused before it is read.
+
+    `at_once`: into one piece of memory from the start, where its length is known.
 
     Raises ServingError: RESOURCE_EXHAUSTED over `most_bytes`, DEADLINE_EXCEEDED when its next piece does not come.
     """
@@ -25,18 +27,36 @@ async def read_body(request: web.BaseRequest, most_bytes: int) -> bytes:
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":  # curl waits for it, before large bodies
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun
-    pieces: list[bytes] = []
-    size = 0
     try:
-        while not content.at_eof():
-            async with asyncio.timeout(BODY_SECONDS):
-                piece = await content.readany()
-            pieces.append(piece)
-            size += len(piece)
-            if size > most_bytes:
-                raise TooLargeBodyError(most_bytes)
+        if at_once and request.content_length and hdrs.CONTENT_ENCODING not in request.headers:
+            return await _read_into_place(content, request.content_length)
+        return await _read_pieces(content, most_bytes)
     except web.RequestPayloadError:
         return b""  # not compressed as it says: upstream takes that for an empty body too
     except TimeoutError:
         raise SlowBodyError(BODY_SECONDS) from None
+
+
+async def _read_pieces(content: StreamReader, most_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while not content.at_eof():
+        async with asyncio.timeout(BODY_SECONDS):
+            piece = await content.readany()
+        pieces.append(piece)
+        size += len(piece)
+        if size > most_bytes:
+            raise TooLargeBodyError(most_bytes)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def _read_into_place(content: StreamReader, size: int) -> bytearray:
+    """Each piece is copied while the processor's caches still have it; memory is taken as it comes, not before."""
+    body = bytearray(size)
+    at = 0
+    while not content.at_eof():
+        async with asyncio.timeout(BODY_SECONDS):
+            piece = await content.readany()
+        body[at : at + len(piece)] = piece
+        at += len(piece)
+    return body

@@ -1,4 +1,4 @@
-"""What a request line asks for: upstream's two regular expressions, on the path and query as they were sent; and our paths."""
+"""What a request line asks for: upstream's two regular expressions, on path and query as they were sent; and our paths."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_the_body_is_parsed_before_the_model_is_looked_up_and_read_after(
     assert catalogue.predict(model, body).status == status
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/models/default", "/monitoring/prometheus/metrics"])
+@pytest.mark.parametrize("path", ["/v1", "/v2/models/default", "/health", "/monitoring/prometheus/metrics"])
 def test_other_paths_get_a_page(catalogue: RunningServer, path: str) -> None:
     answer = catalogue.get(path)
     assert answer.status == 404

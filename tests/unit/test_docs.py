@@ -21,6 +21,7 @@ OTHER_FLAGS = {
     "remove",
     "timeout",
     "base",
+    "data",
     "flag",
     "help",
     "input",

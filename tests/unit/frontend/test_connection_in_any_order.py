@@ -1,245 +1,114 @@
 """Connections, lanes and versions under requests, pieces, answers, errors, time-outs and departures in any order.
 
-What becomes of a request is decided when the worker answers it, or its time is up; what its client reads must be that.
+What becomes of a request is decided when the worker completes it or its time is up; its client must read just that.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import json
 import logging
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 import uvloop
-from front_end_stage import M1, Stage, stage, until
-from hypothesis import given, settings
+from any_order import AnyOrder
+from any_order_steps import Answer, Expire, Leave, Open, Push, Send, Step, Turns, any_step
+from front_end_stage import stage, until
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
-from rest_stage import PREDICT, RawAnswer, RawClient, served
-from worker_side import WorkerSide
+from rest_stage import served
 
-from frontend.open_lane import TIMED_OUT
 from ringserve.options import ServerOptions
-from shm.layout import PACKED
-from shm.packed import PackedTensor
 
-FAR = 1 << 62  # ns: later than any deadline
-CLIENTS = 3
-HOUR = 3_600_000  # ms
-
-#: (status, what the body says) of a request.
-Verdict = tuple[int, Any]
+SECONDS = 20  # for all of one order of things
+HOUR = ServerOptions(rest_api_timeout_in_ms=3_600_000)
 
 
-class Send(NamedTuple):
-    """A client has so many more requests to send."""
+class Complaints(logging.Handler):
+    """What is logged, and what the event loop is left with."""
 
-    client: int
-    kind: str
-    count: int
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
 
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(f"{record.getMessage()} {record.exc_info}")
 
-class Push(NamedTuple):
-    """Bytes of them go out; 0: all."""
-
-    client: int
-    size: int
-
-
-class Turns(NamedTuple):
-    """Of the event loop."""
-
-    count: int
+    def hear(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self.texts.append(str(context))
 
 
-class Answer(NamedTuple):
-    """The worker completes so many requests, if there are as many, in one batch or in several."""
+@asynccontextmanager
+async def working(world: AnyOrder) -> AsyncIterator[None]:
+    """The worker answers whatever comes."""
 
-    count: int
-    together: bool
+    async def work() -> None:
+        while True:
+            world.answer(1 << 30)
+            await asyncio.sleep(0)
 
-
-class Fail(NamedTuple):
-    """The worker completes a request with this error."""
-
-    code: int
-
-
-class Expire(NamedTuple):
-    """The time of all requests in the lane is up."""
-
-
-class Leave(NamedTuple):
-    """A client goes away, and another comes."""
-
-    client: int
-    politely: bool
+    task = asyncio.create_task(work())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
-class Open(NamedTuple):
-    """The lane is there."""
+async def play(steps: Sequence[Step], stop: bool) -> None:
+    """`stop`: the server ends right after these steps, else when everybody has been answered."""
+    before = asyncio.all_tasks()
+    async with stage() as on, AsyncExitStack() as server:
+        world = AnyOrder(on, await server.enter_async_context(served(on, HOUR)), await on.serve())
+        await world.begin()
+        for step in steps:
+            await world.take(step)
+        await world.open()
+        async with working(world):
+            if not stop:
+                for client in world.clients:
+                    client.push()
+                    await world.check(client, whole=True)
+            await server.aclose()
+            for client in world.left if not stop else [*world.left, *world.clients]:
+                await world.check(client, whole=False)
+            await until(lambda: on.front_end.idle)
+            await world.retire()
+        for client in [*world.left, *world.clients]:
+            await client.close()
+        await until(lambda: asyncio.all_tasks() == before)
 
 
-Step = Send | Push | Turns | Answer | Fail | Expire | Leave | Open
-KINDS = ("plain", "packed", "chunked", "gzip", "compressed answer", "malformed", "unknown", "status")
-
-clients = st.integers(0, CLIENTS - 1)
-steps: st.SearchStrategy[Step] = st.one_of(
-    st.builds(Send, clients, st.sampled_from(KINDS), st.integers(1, 4)),
-    st.builds(Send, clients, st.just("plain"), st.sampled_from([1, 3, 40, 100])),  # aiohttp parses 32 ahead
-    st.builds(Push, clients, st.just(0) | st.integers(1, 400)),
-    st.builds(Turns, st.integers(1, 6)),
-    st.builds(Answer, st.integers(1, 5), st.booleans()),
-    st.builds(Fail, st.sampled_from([3, 13, 14])),
-    st.builds(Expire),
-    st.builds(Leave, clients, st.booleans()),
-    st.builds(Open),
-)
+def run(steps: Sequence[Step], stop: bool, fast: bool) -> None:
+    complaints = Complaints()
+    logging.getLogger().addHandler(complaints)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if fast else None) as runner:
+            runner.get_loop().set_exception_handler(complaints.hear)
+            runner.run(asyncio.wait_for(play(steps, stop), SECONDS))
+    finally:
+        logging.getLogger().removeHandler(complaints)
+    assert not complaints.texts
 
 
-def request(kind: str, number: int) -> bytes:
-    """As it goes over the wire."""
-    path, body, headers = PREDICT, b'{"instances": [%d]}' % number, ["Host: x"]
-    if kind == "packed":
-        body = b'{"instances": [[%d]]}' % number  # rows that the lane has no columns for
-    elif kind == "compressed answer":
-        headers.append("Accept-Encoding: gzip")
-    elif kind == "gzip":
-        body = gzip.compress(body)
-        headers.append("Content-Encoding: gzip")
-    elif kind == "malformed":
-        body = b'{"instances": [%d' % number
-    elif kind == "unknown":
-        path = f"/v1/models/m{number}:predict"
-    elif kind == "status":
-        return f"GET /v1/models/m{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-    if kind == "chunked":
-        headers.append("Transfer-Encoding: chunked")
-        body = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (5, body[:5], len(body) - 5, body[5:])
-    else:
-        headers.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([f"POST {path} HTTP/1.1", *headers, "", ""]).encode() + body
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_every_request_gets_its_own_answer(fast: bool, at_once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fast`: on the loop that servers have; `at_once`: answers are compressed within the loop's turn, or in a thread."""
+    monkeypatch.setattr("frontend.rest.compression.SMALLEST", 1)
+    monkeypatch.setattr("frontend.rest.connection.MOST_AT_ONCE", 1 << 20 if at_once else 0)
+    monkeypatch.setattr("frontend.rest.handler.MOST_AT_ONCE", 1 << 20 if at_once else 0)
 
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    @given(steps=st.lists(any_step, min_size=5, max_size=60), stop=st.booleans())
+    @example(steps=[Open(), Send(0, "plain", 100), Push(0, 0)], stop=False)
+    @example(steps=[Send(0, "plain", 40), Push(0, 0), Turns(5), Open(), Answer(2, False), Expire(), Turns(5)], stop=True)
+    @example(steps=[Open(), Send(1, "plain", 2), Push(1, 0), Turns(5), Leave(1, True), Answer(1, True)], stop=False)
+    def in_any_order(steps: list[Step], stop: bool) -> None:
+        note(repr(steps))
+        run(steps, stop, fast)
 
-def verdict(answer: RawAnswer) -> Verdict:
-    body = gzip.decompress(answer.body) if "content-encoding" in answer.headers else answer.body
-    document = json.loads(body)
-    if answer.status == 200:
-        value = document["predictions"][0]
-        return 200, value[0] if isinstance(value, list) else value
-    assert list(document) == ["error"]
-    return answer.status, document["error"]
-
-
-class Client:
-    """What it has asked, and what of that is not sent yet."""
-
-    def __init__(self, raw: RawClient) -> None:
-        self.raw = raw
-        self.asked: list[tuple[str, int]] = []
-        self.unsent = b""
-
-    def push(self, size: int) -> None:
-        size = size or len(self.unsent)
-        self.raw.writer.write(self.unsent[:size])
-        self.unsent = self.unsent[size:]
-
-    async def leave(self, politely: bool) -> None:
-        if politely:
-            self.raw.writer.write_eof()
-        else:
-            self.raw.writer.transport.abort()
-        with suppress(ConnectionError):
-            await self.raw.reader.read()
-
-
-class World:
-    """All of it, and what is to become of each request."""
-
-    def __init__(self, on: Stage, port: int) -> None:
-        self.on = on
-        self.port = port
-        self.clients: list[Client] = []
-        self.worker: WorkerSide | None = None
-        self.verdicts: dict[int, Verdict] = {}
-        self.numbers = 0
-
-    async def connect(self) -> Client:
-        return Client(RawClient(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 26)))
-
-    async def take(self, step: Step) -> None:
-        match step:
-            case Send(client, kind, count):
-                for _ in range(count):
-                    self.numbers += 1
-                    self.clients[client].asked.append((kind, self.numbers))
-                    self.clients[client].unsent += request(kind, self.numbers)
-            case Push(client, size):
-                self.clients[client].push(size)
-            case Turns(count):
-                for _ in range(count):
-                    await asyncio.sleep(0)
-            case Answer(count, together):
-                self.answer(count, together)
-            case Fail(code):
-                self.fail(code)
-            case Expire():
-                self.expire()
-            case Leave(client, politely):
-                await self.clients[client].leave(politely)
-                self.clients[client] = await self.connect()
-            case Open():
-                await self.open()
-
-    async def open(self) -> None:
-        if self.worker is None:
-            self.worker = self.on.lane()
-            await self.on.heard()
-
-    def waiting(self) -> int:
-        return self.worker.consumer.waiting if self.worker is not None else 0
-
-    def number(self, at: int) -> int:
-        """What the request is about that has this place in the lane."""
-        assert self.worker is not None
-        consumer = self.worker.consumer
-        position, _, _, flags, _ = consumer.describe(at)
-        if flags & PACKED:
-            return int(memoryview(consumer.request(at)[0].data).cast("B").cast("f")[0])
-        return int(consumer.lane.inputs[0][position])
-
-    def decide(self, number: int, outcome: Verdict) -> None:
-        self.verdicts.setdefault(number, outcome)  # the first word counts
-
-    def answer(self, count: int, together: bool) -> None:
-        """Rows that lie in the columns together; packed requests one by one."""
-        while self.worker is not None and count and self.waiting():
-            taken = self.worker.consumer.taken
-            number = self.number(taken)
-            if self.worker.consumer.describe(taken)[3] & PACKED:
-                self.worker.answer(1, [PackedTensor(1, (1, 1), memoryview(bytes(float_bytes(2 * number))))])
-                batch = 1
-            else:
-                batch = self.columns(min(count, self.waiting())) if together else 1
-                self.worker.answer(batch)
-            count -= batch
-            if not together:
-                self.on.bell.ring()
-        self.on.bell.ring()
-
-    def columns(self, most: int) -> int:
-        """How many requests follow each other in the columns, whose answers are now decided."""
-        raise NotImplementedError
-
-    def fail(self, code: int) -> None:
-        if self.worker is not None and self.waiting():
-            number = self.number(self.worker.consumer.taken)
-            self.worker.fail(code, b"not %d" % number)
-            self.decide(number, ({3: 400, 13: 500, 14: 503}[code], f"not {number}"))
-            self.on.bell.ring()
-
-    def expire(self) -> None:
-        raise NotImplementedError
+    in_any_order()

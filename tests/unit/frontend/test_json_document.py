@@ -261,9 +261,10 @@ def test_the_first_or_the_last_of_inner_members() -> None:
 
 
 def levels(value: Any) -> int:
+    """Of lists and objects that are not empty."""
     count = 0
-    while value:
-        value, count = value[0] if isinstance(value, list) else next(iter(value.values())), count + 1
+    while isinstance(value, list | dict) and value:
+        value, count = next(iter(value.values())) if isinstance(value, dict) else value[0], count + 1
     return count
 
 
@@ -273,14 +274,14 @@ def test_nesting_has_no_limit() -> None:
     document = parse_document(b'{"ignored":' + b"[" * deep + b"]" * deep + b',"a":1}')
     assert document["a"] == 1
     assert levels(document["ignored"]) == MOST_LEVELS - 1
-    objects = parse_document(b'{"a":' * 15_000 + b"1" + b"}" * 15_000)
+    objects = parse_document(b'{"a":' * 10_000 + b"1" + b"}" * 10_000)
     assert levels(objects) == MOST_LEVELS
-    mixed = b'[{"a":[[' * 3000 + b"1" + b"]]}]" * 3000
+    mixed = b'[{"a":[[' * 2000 + b"1" + b"]]}]" * 2000
     assert parse_document(b'{"a":' + mixed + b',"b":[1]}')["b"] == [1]
     just = MOST_LEVELS - 1
     for depth in (just - 1, just, just + 1, just + 2):
         value = parse_document(b'{"a":' + b"[" * depth + b"]" * depth + b"}")["a"]
-        assert levels(value) == min(depth, just) - 1
+        assert levels(value) == min(depth - 1, just)
         value = parse_document(b'{"a":' + b"[" * depth + b"7" + b"]" * depth + b"}")["a"]
         assert levels(value) == min(depth, just)
 
@@ -297,7 +298,7 @@ def test_nesting_without_end() -> None:
     )
 
 
-@pytest.mark.parametrize("opening", [b'{"a":', b"[ ", b"[[1],"])
+@pytest.mark.parametrize("opening", [b'{"a":', b"[ ", b"[1],"])
 def test_deep_and_large_documents_are_refused_in_time(opening: bytes) -> None:
     """They take Python; upstream's process would take them."""
     assert refusal(b'{"a":' + b"[" * 2000 + opening * 300_000).startswith(
@@ -379,8 +380,8 @@ def outcome(parse: Any, body: bytes) -> str:
 
 #: Pieces that long and short documents take different ways about.
 hard = st.sampled_from(
-    b'{"a": |{|}|[|]|,|:| |"|"x"|\\|\\u|\\ud83d\\ude00|\\ud800|\\udc80|\\\\|\\n|1|-|.|e5|1.5|1e309|1.|1e|01|NaN|-NaN|Infinity|Inf|-Inf|'
-    b'Infi|null|tru|\0|\xff|\x1f|"Inf"|"\\\\ud800"|"k":"v",|[1,2,3],|{"b":[1,{"c":"d"}],"k":'.split(b"|")
+    b'{"a": |{|}|[|]|,|:| |"|"x"|\\|\\u|\\ud83d\\ude00|\\ud800|\\udc80|\\\\|\\n|1|-|.|e5|1.5|1e309|1.|1e|01|NaN|-NaN|'
+    b'Infinity|Inf|-Inf|Infi|null|tru|\0|\xff|\x1f|"Inf"|"\\\\ud800"|"k":"v",|[1,2,3],|{"b":[1,{"c":"d"}],"k":'.split(b"|")
 )
 hard_bodies = st.lists(hard, min_size=1, max_size=12).map(b"".join)
 

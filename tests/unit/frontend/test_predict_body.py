@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ from hypothesis import strategies as st
 from made_signatures import signature, spec
 from predict_bodies import HALF, TEXT, TWO, TWO_TEXTS, X, columns, plain, read, refusal, rows, values
 
-from frontend.rest import json_arrays, predict_body
+from frontend.request_body import RequestBody
+from frontend.rest import json_arrays
 from frontend.rest.predict_body import PredictBody
 from ringserve.errors import Code, ServingError
+from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import BY_NAME
 
@@ -51,6 +55,16 @@ def test_signatures_without_inputs() -> None:
         of = signature(name=name)
         assert refusal({"instances": [1]}, of) == f"Failed to get input map for signature: {shown}"
         assert refusal({}, of) == f"Failed to get input map for signature: {shown}"
+
+
+def test_a_method_that_is_none_of_the_three_is_found_last() -> None:
+    odd = replace(signature(spec("x")), method="custom")
+    assert PredictBody(b'{"instances": [1]}').inputs(odd)
+    for body, code in ((b'{"instances": [1]}', Code.INTERNAL), (b'{"instances": ["a"]}', Code.INVALID_ARGUMENT)):
+        with pytest.raises(ServingError) as caught:
+            PredictBody(body, check_method=True).inputs(odd)
+        assert caught.value.code is code
+    assert PredictBody(b'{"instances": [1]}', check_method=True).inputs(signature(spec("x")))
 
 
 # Columnar format
@@ -176,3 +190,96 @@ def test_all_ways_to_say_the_same(numbers: list[float], dtype: str) -> None:
     wanted = [np.array(numbers, dtype=BY_NAME[dtype].numpy).tolist()]
     assert rows(numbers, of) == rows([{"x": number} for number in numbers], of) == wanted
     assert columns(numbers, of) == columns({"x": numbers}, of) == wanted
+
+
+# Names that stand there more than once, where upstream takes the first one
+
+
+@pytest.mark.parametrize("more", ["", ', "n": NaN'])
+def test_of_several_columns_the_first_one_counts(more: str) -> None:
+    assert values(read(f'{{"inputs": {{"x": [1], "x": [2]}}{more}}}')) == [[1.0]]
+    assert values(read(f'{{"inputs": {{"b": 1, "a": 2, "a": 3, "b": 4}}{more}}}', TWO)) == [2.0, 1]
+    assert values(read(f'{{"inputs": {{"x": [1], "\\u0078": [2]}}{more}}}')) == [[1.0]]
+    assert values(read(f'{{"inputs": {{"\\u0078": [1], "x": [2]}}{more}}}')) == [[1.0]]
+    of = signature(spec("é", "string"))
+    for one, other in (("é", "é"), ("é", "\\u00e9"), ("\\u00E9", "é"), ("\\u00e9", "\\u00E9")):
+        assert values(read(f'{{"inputs": {{"{one}": "1", "{other}": "2"}}{more}}}', of)) == [[b"1"]]
+
+
+@pytest.mark.parametrize("more", ["", ', "n": NaN'])
+def test_of_several_names_in_a_row_the_first_one_counts(more: str) -> None:
+    """Upstream puts all of them into the tensor, and shifts the rows behind."""
+    assert values(read(f'{{"instances": [{{"x": 1}}, {{"x": 2, "x": 3}}]{more}}}')) == [[1.0, 2.0]]
+    assert values(read(f'{{"instances": [{{"a": 1, "b": 2, "a": 3}}]{more}}}', TWO)) == [[1.0], [2]]
+    text = "Failed to process element: 0 key: x of 'instances' list. Error: INVALID_ARGUMENT: JSON object: "
+    assert refusal(f'{{"instances": [{{"x": 1, "a": 2, "b": 3, "x": 4}}]{more}}}', TWO).startswith(text)
+
+
+def test_of_several_lists_of_numbers_the_first_one_counts() -> None:
+    numbers = ", ".join(["1"] * 200)
+    for key in ("instances", "inputs"):
+        assert values(read(f'{{"{key}": [{numbers}], "{key}": [2]}}')) == [[1.0] * 200]
+        assert values(read(f'{{"{key}": [2], "{key}": [{numbers}]}}')) == [[2.0]]
+
+
+def test_names_in_texts_are_no_names() -> None:
+    of = signature(spec("s", "string"), spec("t", "string"))
+    assert values(read({"inputs": {"s": ["s", "t", '"s"'], "t": "t"}}, of)) == [[b"s", b"t", b'"s"'], [b"t"]]
+    instances = [{"s": "t", "t": "s"}, {"s": "s", "t": "\\u0074"}]
+    assert values(read({"instances": instances}, of)) == [[b"t", b"s"], [b"s", b"\\u0074"]]
+
+
+def test_a_zero_ends_a_name() -> None:
+    """In row format; columns are looked for by their whole name."""
+    assert values(read('{"instances": [{"x\\u0000y": 1}, {"x": 2}]}')) == [[1.0, 2.0]]
+    text = "Failed to process element: 0 key: y of 'instances' list. Error: INVALID_ARGUMENT: JSON object: does not"
+    assert refusal('{"instances": [{"x": 1, "y\\u0000x": 2}]}').startswith(text)
+    assert refusal('{"inputs": {"x\\u0000y": 1}}') == "Missing named input: x in 'inputs' object."
+
+
+# As a RequestBody
+
+
+def test_the_signature_that_is_asked_for() -> None:
+    known = {"serving_default": X, "other": TWO}
+    assert PredictBody(b'{"instances": [1]}').signature(known) is X
+    assert PredictBody(b'{"signature_name": "other"}').signature(known) is TWO
+    with pytest.raises(ServingError) as caught:
+        PredictBody(b'{"signature_name": "none"}').signature(known)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message == 'Serving signature name: "none" not found in signature def'
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_answers_come_in_the_format_of_the_request(count: int) -> None:
+    of = signature(spec("x"), outputs=(spec("y"),))
+    numbers = [1.0] * count
+    for key, answer in (("instances", "predictions"), ("inputs", "outputs")):
+        body: RequestBody = PredictBody(json.dumps({key: numbers}).encode())
+        assert body.signature({"serving_default": of}) is of
+        (tensor,) = body.inputs(of)
+        found = body.encode(ServableId("m", 1), of, [tensor])
+        assert json.loads(found.body) == {answer: numbers}
+        assert found.content_type == "application/json"
+        assert found.headers == ()
+
+
+ORDERED = [
+    ('{"instances": [1', "JSON Parse error: Missing a comma or ']' after an array element. at offset: 16"),
+    ('[1]{"signature_name": 1}', "JSON Value: [1] Is not object"),
+    ('{"signature_name": 1}', "JSON Value: {\n    \"signature_name\": 1\n} not formatted correctly. 'signature_name' key"),
+    ('{"signature_name": "no", "inputs": 1, "instances": 1}', 'Serving signature name: "no" not found in signature def'),
+    ('{"signature_name": "none", "inputs": 1, "instances": 1}', "Failed to get input map for signature: none"),
+    ('{"inputs": "a", "instances": "a"}', 'JSON Value: {\n    "inputs": "a",\n    "instances": "a"\n} Not formatted'),
+    ('{"instances": "a"}', 'JSON Value: {\n    "instances": "a"\n} Expecting \'instances\' to be an list/array'),
+    ("{}", "Missing 'inputs' or 'instances' key"),
+]
+
+
+@pytest.mark.parametrize(("body", "text"), ORDERED)
+def test_order_of_checks(body: str, text: str) -> None:
+    known = {"serving_default": X, "none": signature(name="none")}
+    with pytest.raises(ServingError) as caught:
+        read_body = PredictBody(body.encode())
+        read_body.inputs(read_body.signature(known))
+    assert caught.value.message.startswith(text)
