@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+from typing import Final
 
 import uvloop
 
@@ -12,8 +13,13 @@ from frontend.request_counters import RequestCounters
 from frontend.rest.server import serve
 from ringserve import log
 from ringserve.child import become, parse_child_arguments
+from ringserve.heap import keep_freed
 from shm.counters import CounterTable
 from shm.doorbell import Doorbell
+
+# Of freed memory: what two bodies and their answers of some 12 MB (images) take.
+_KEPT_BYTES: Final = 96 << 20
+_LARGEST_BLOCK: Final = 32 << 20  # glibc's limit of what does not come from the system by itself
 
 
 def main() -> None:
@@ -23,6 +29,7 @@ def main() -> None:
     arguments = parse_child_arguments(parser, "counters", "listener")
     title = f"frontend {arguments.protocol} {arguments.index}"
     become(title)
+    keep_freed(_KEPT_BYTES, _LARGEST_BLOCK)
     log.set_up(title, arguments.options.log_level)
     uvloop.run(_run(arguments))
 

@@ -20,6 +20,7 @@ from frontend.tensors import Tensor
 from ringserve.channel import AsyncChannel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
+from ringserve.heap import give_memory_back
 from ringserve.servable import ServableId, State
 from shm.doorbell import Doorbell
 from shm.lane import Lane
@@ -28,6 +29,7 @@ from shm.producer import LaneProducer
 
 _EXPIRE_SECONDS: Final = 0.1  # how often deadlines are looked at
 _LOAD_NS: Final = 1_000_000_000  # how often it is told how full the lanes are
+_TRIM_NS: Final = 10_000_000_000  # how often freed memory is given back, if nothing is to be done
 _METRICS_SECONDS: Final = 3.0  # how long the supervisor may take to write them
 
 
@@ -49,7 +51,7 @@ class FrontEnd:
         self._alone = True  # the last request answered was so by itself: the next may be alone too
         self._avoided: set[tuple[str, ServableId | None]] = set()  # workers, for one version or (None) for all
         self._open_call = 0
-        self._report_load_at = 0  # in ns of CLOCK_MONOTONIC
+        self._report_load_at = self._trim_at = 0  # in ns of CLOCK_MONOTONIC
         self._calls = itertools.count(1)
         self._metrics: dict[int, asyncio.Future[str]] = {}  # asked for, by call
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
@@ -131,6 +133,10 @@ class FrontEnd:
         if now >= self._report_load_at:
             self._report_load_at = now + _LOAD_NS
             self._report_load()
+        if now >= self._trim_at:
+            self._trim_at = now + _TRIM_NS
+            if not self._busy:
+                give_memory_back()
 
     def _report_load(self) -> None:
         lanes = ((v.id.name, lane) for v in self.catalog.loaded(None) for e in v.endpoints for lane in e.lanes)

@@ -14,7 +14,7 @@ from ringserve.child import become, parse_child_arguments
 from ringserve.options import ServerOptions
 from shm.counters import CounterTable
 from shm.doorbell import Doorbell
-from workers.heap import keep_together
+from ringserve.heap import keep_together
 
 _SWITCH_SECONDS: Final = 1e-4  # Python's own 5 ms are longer than most requests take
 

@@ -16,7 +16,7 @@ from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
 from workers.absent_version import AbsentVersion
 from workers.engine import Inputs, LoadedVersion
-from workers.heap import give_memory_back
+from ringserve.heap import give_memory_back
 from workers.platforms import Loaded
 from workers.probe import Report, probe
 from workers.warm_up import WarmUp, warm_up

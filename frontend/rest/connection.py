@@ -34,6 +34,9 @@ _logger = logging.getLogger(__name__)
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 STALLED_SECONDS: Final = 50.0  # without a byte taken by a client that is being answered: upstream's limit
+#: Of a body that its reader has not taken yet; at twice that much reading stops. With aiohttp's 64 KiB it stops and goes on
+#: with each piece that the loop reads.
+_READ_BYTES: Final = 512 << 10
 _MOST_UNSENT: Final = 64 << 10  # bytes of former answers, beyond which a client's next request waits
 
 
@@ -240,7 +243,13 @@ class Connections(web.Server):
     def __init__(self, handler: Callable[[Any], Any], site: Site, **settings: Any) -> None:
         super().__init__(handler, handler_cancellation=True, **settings)
         self._connection = functools.partial(
-            Connection, self, site, loop=self._loop, access_log=None, keepalive_timeout=KEEP_ALIVE_SECONDS
+            Connection,
+            self,
+            site,
+            loop=self._loop,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            read_bufsize=_READ_BYTES,
         )
 
     def __call__(self) -> RequestHandler:

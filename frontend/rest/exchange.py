@@ -37,8 +37,8 @@ class Exchange:
         self._headers = headers
         self._call = Call(site.front_end, with_key(target.spec, headers), target.what, "REST", site.timeout, began)
 
-    def read(self, body: bytes) -> None:
-        """Decode and resolve. Raises ServingError."""
+    def read(self, body: bytes | bytearray) -> None:
+        """Decode and resolve; a body that `is_binary` may be any buffer. Raises ServingError."""
         site, headers, call = self._site, self._headers, self._call
         if len(body) > site.most_bytes:
             raise TooLargeBodyError(site.most_bytes)
@@ -51,15 +51,15 @@ class Exchange:
             if accept is not None and accept != "*/*":
                 answers = answer_format(accept, headers, decode is None, site.body_options)
             if decode is None:
-                request = PredictBody(body, site.check_method)
+                request = PredictBody(bytes(body), site.check_method)
             else:
                 request = decode(body, headers, call.spec, site.body_options)
                 call.spec = getattr(request, "spec", call.spec)
                 call.limit(getattr(request, "timeout", None))
         elif what == "classify":
-            request = ClassifyBody(body, site.check_method, site.most_bytes)
+            request = ClassifyBody(bytes(body), site.check_method, site.most_bytes)
         else:
-            request = RegressBody(body, site.check_method, site.most_bytes)
+            request = RegressBody(bytes(body), site.check_method, site.most_bytes)
         call.resolve(request, answers)
 
     @property
@@ -110,6 +110,11 @@ class Exchange:
     def coding(self, reply: Reply) -> str | None:
         """How the client wants this reply's body compressed, if at all."""
         return wanted(reply, self._headers.get(hdrs.ACCEPT_ENCODING))
+
+
+def is_binary(target: Target, headers: Mapping[str, str]) -> bool:
+    """Is the body something else than JSON?"""
+    return target.what == "predict" and decoder(headers.get(hdrs.CONTENT_TYPE, ""), headers) is not None
 
 
 def http_status(error: Exception) -> int | None:

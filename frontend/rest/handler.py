@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from frontend.catalog import ModelSpec
 from frontend.rest.compression import MOST_AT_ONCE, compressed, wanted
-from frontend.rest.exchange import Exchange, as_serving_error, http_status, with_key
+from frontend.rest.exchange import Exchange, as_serving_error, http_status, is_binary, with_key
 from frontend.rest.health import respond
 from frontend.rest.http_reply import HttpReply
 from frontend.rest.index_page import index_reply_in_steps
@@ -79,7 +79,7 @@ class Handler:
         """Its time counts from the last byte of its body on, which a slow client may send late."""
         site, headers = self._site, request.headers
         try:
-            body = await read_body(request, site.most_bytes)
+            body = await read_body(request, site.most_bytes, at_once=is_binary(target, headers))
         except Exception as error:
             return Exchange(site, target, headers, began).failed(error)
         exchange = Exchange(site, target, headers, time.monotonic_ns())
