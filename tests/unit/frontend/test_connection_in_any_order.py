@@ -22,7 +22,7 @@ from rest_stage import served
 
 from ringserve.options import ServerOptions
 
-SECONDS = 20  # for all of one order of things
+SECONDS = 20
 HOUR = ServerOptions(rest_api_timeout_in_ms=3_600_000)
 
 
