@@ -1,6 +1,5 @@
 """``iris``: names the species of an iris from four lengths in centimetres."""
 
-import base64
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +86,7 @@ def _signatures(network: Network, species: list[str]) -> dict[str, Any]:
 
 
 def sample_requests() -> list[SampleRequest]:
-    """One held-out flower of each species, as rows of numbers and one of them as a serialized Example."""
+    """One held-out flower of each species, as rows of numbers and one of them as an Example."""
     split = load()
     picked = [int(np.flatnonzero(split.held_out_labels == index)[0]) for index in range(len(split.species))]
     # The data set has one decimal; float32 would print more.
@@ -100,18 +99,10 @@ def sample_requests() -> list[SampleRequest]:
             expected=split.species,
         ),
         SampleRequest(
-            title=f"one {split.species[-1]}, as a serialized tf.train.Example",
+            title=f"one {split.species[-1]}, as a tf.train.Example: the score of each species",
             model="iris",
-            body={"signature_name": "classify", "inputs": [{"b64": _serialized_example(rows[-1])}]},
+            body={"signature_name": "classify", "examples": [dict(zip(FEATURES, rows[-1], strict=True))]},
             expected=[split.species[-1]],
+            verb="classify",
         ),
     ]
-
-
-def _serialized_example(row: list[float]) -> str:
-    features = {
-        name: tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-        for name, value in zip(FEATURES, row, strict=True)
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return base64.b64encode(example.SerializeToString(deterministic=True)).decode()

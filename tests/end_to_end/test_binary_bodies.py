@@ -152,8 +152,8 @@ of_every_kind = pytest.mark.parametrize("kind", KINDS, ids=[kind.content_type fo
 of_several = pytest.mark.parametrize("content_type", [NPZ, MSGPACK, PROTOBUF])
 of_one = pytest.mark.parametrize("content_type", [NPY, RAW])
 
-X = np.float32([[1], [2], [5]])
-Y = np.float32([[2.5], [3], [4.5]])
+X = np.array([[1], [2], [5]], np.float32)
+Y = np.array([[2.5], [3], [4.5]], np.float32)
 
 
 def ask(server: RunningServer, model: str, content_type: str, arrays: Arrays, **headers: str) -> Answer:
@@ -226,8 +226,8 @@ def test_bfloat16_as_its_16_bits(catalogue: RunningServer, content_type: str) ->
 
 @of_several
 def test_several_inputs_and_outputs(catalogue: RunningServer, content_type: str) -> None:
-    arrays = {"b": np.int32([10, -20]), "a": np.float32([[1, 2, 3], [4, 5, 6]])}
-    expected = {"sum": np.float32([[11, 12, 13], [-16, -15, -14]]), "count": np.int64([10, -20])}
+    arrays = {"b": np.array([10, -20], np.int32), "a": np.array([[1, 2, 3], [4, 5, 6]], np.float32)}
+    expected = {"sum": np.array([[11, 12, 13], [-16, -15, -14]], np.float32), "count": np.array([10, -20], np.int64)}
     read = BY_TYPE[content_type].read
     assert same(read(ask(catalogue, "two_inputs", content_type, arrays)), expected)
     only = ask(catalogue, "two_inputs", content_type, arrays, X_Ringserve_Outputs=" count")
@@ -246,7 +246,7 @@ def test_one_of_several_outputs(catalogue: RunningServer, content_type: str) -> 
     all_of_them = ask(catalogue, "text", content_type, arrays)
     assert all_of_them.status == 400
     assert "X-Ringserve-Outputs" in all_of_them.error
-    several = ask(catalogue, "two_inputs", content_type, {"a": np.float32([[1, 2, 3]])}, X_Ringserve_Outputs="sum")
+    several = ask(catalogue, "two_inputs", content_type, {"a": np.array([[1, 2, 3]], np.float32)}, X_Ringserve_Outputs="sum")
     assert (several.status, "2 inputs (a, b)" in several.error) == (400, True)
 
 
@@ -292,7 +292,7 @@ def test_json_with_one_output_of_several(catalogue: RunningServer) -> None:
     headers = {"Accept": NPY, OUTPUTS: "count"}
     body = {"instances": [{"a": [1, 2, 3], "b": 4}]}
     answer = catalogue.ask("POST", "/v1/models/two_inputs:predict", body, headers)
-    assert same(read_npy(answer), {"y": np.int64([4])})
+    assert same(read_npy(answer), {"y": np.array([4], np.int64)})
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_json_with_one_output_of_several(catalogue: RunningServer) -> None:
         (NPY, b"", {}, ".npy"),
         (NPY, b"\x93NUMPY\x01\x00\xff\xff", {}, ".npy"),
         (NPY, write_npy({"x": X})[0][:-1], {}, ""),
-        (NPY, write_npy({"x": np.float64([[1]])})[0], {}, "Expects arg[0] to be float but double is provided"),
+        (NPY, write_npy({"x": np.array([[1]], np.float64)})[0], {}, "Expects arg[0] to be float but double is provided"),
         (NPY, write_npy({"x": np.array([b"a"])})[0], {}, "Expects arg[0] to be float but string is provided"),
         (NPZ, b"PK\x05\x06", {}, ""),
         (NPZ, write_npz({"z": X})[0], {}, "z"),

@@ -1,6 +1,5 @@
 """The example models as a reader of the documentation makes them: by the command line."""
 
-import base64
 import json
 import re
 import shlex
@@ -80,23 +79,25 @@ def test_the_stored_requests_say_what_is_right(trained: Trained) -> None:
     requests = json.loads((trained.folder / "requests.json").read_text(encoding="utf-8"))
     assert {request["model"] for request in requests} == set(MODELS)
     for request in requests:
-        rows: list[Any] = request["body"].get("instances") or request["body"]["inputs"]
+        rows: list[Any] = request["body"].get("instances") or request["body"]["examples"]
         assert len(rows) == len(request["expected"])
 
 
-def test_the_serialized_example_has_every_feature(trained: Trained) -> None:
+def test_the_example_has_every_feature_as_a_float(trained: Trained) -> None:
+    """A whole number in JSON would be an integer feature, which the model refuses."""
     requests = json.loads((trained.folder / "requests.json").read_text(encoding="utf-8"))
-    (body,) = [each["body"] for each in requests if each["body"].get("signature_name") == "classify"]
-    serialized = base64.b64decode(body["inputs"][0]["b64"], validate=True)
-    for feature in (b"sepal_length", b"sepal_width", b"petal_length", b"petal_width"):
-        assert feature in serialized
+    (body,) = [each["body"] for each in requests if each["verb"] == "classify"]
+    (example,) = body["examples"]
+    assert set(example) == {"sepal_length", "sepal_width", "petal_length", "petal_width"}
+    assert all(type(value) is float for value in example.values())
 
 
 def test_requests_are_printed_as_lines_for_a_shell(trained: Trained) -> None:
     done = run_example("requests", "--output", str(trained.folder), "--port", "8123")
     assert done.returncode == 0, done.stderr
     commands = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith("curl ")]
-    assert {command[-1] for command in commands} == {f"http://localhost:8123/v1/models/{name}:predict" for name in MODELS}
+    verbs = [*(f"{name}:predict" for name in MODELS), "iris:classify"]
+    assert {command[-1] for command in commands} == {f"http://localhost:8123/v1/models/{verb}" for verb in verbs}
     stored = json.loads((trained.folder / "requests.json").read_text(encoding="utf-8"))
     assert [json.loads(command[2]) for command in commands] == [request["body"] for request in stored]
 

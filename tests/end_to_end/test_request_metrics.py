@@ -73,7 +73,7 @@ def test_every_kind_of_request(counted: RunningServer) -> None:
     for verb, path, body, _, _, times in asked:
         for _ in range(times):
             counted.ask(verb, f"/v1/models/default{path}", body)
-    expected: dict[tuple[str, ...], float] = {}
+    expected: Samples = {}
     for _, _, _, labels, code, times in asked:
         key = labelled(**labels, code=code, model="default", entrypoint="REST")
         expected[REQUESTS, key] = expected.get((REQUESTS, key), 0) + times
