@@ -78,17 +78,18 @@ class Handler:
     async def _infer(self, request: web.BaseRequest, target: Target, began: int) -> Reply:
         """Its time counts from the last byte of its body on, which a slow client may send late."""
         site, headers = self._site, request.headers
-        try:
-            body = await read_body(request, site.most_bytes, at_once=is_binary(target, headers))
-        except Exception as error:
-            return Exchange(site, target, headers, began).failed(error)
-        exchange = Exchange(site, target, headers, time.monotonic_ns())
-        try:
-            exchange.read(body)
-        except Exception as error:
-            return exchange.failed(error)
-        del body
-        return await exchange.run()
+        with site.bodies.lease() as lease:
+            try:
+                body = await read_body(request, site.most_bytes, lease, at_once=is_binary(target, headers))
+            except Exception as error:
+                return Exchange(site, target, headers, began).failed(error)
+            exchange = Exchange(site, target, headers, time.monotonic_ns())
+            try:
+                exchange.read(body)
+            except Exception as error:
+                return exchange.failed(error)
+            del body
+            return await exchange.run()
 
     async def _look_up(self, target: Target, request: web.BaseRequest) -> Reply:
         """Raises ServingError."""

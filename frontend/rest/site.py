@@ -7,6 +7,7 @@ from typing import Final
 
 from frontend.bodies.negotiation import BodyOptions
 from frontend.front_end import FrontEnd
+from frontend.rest.body_memory import BodyMemory
 from frontend.rest.reply import Reply
 from ringserve.options import ServerOptions
 
@@ -15,6 +16,7 @@ _CORS: Final = (
     ("Access-Control-Allow-Methods", "POST, GET"),
     ("Access-Control-Allow-Headers", "Content-Type"),
 )
+_BODIES_AT_A_TIME: Final = 4  # of the largest size
 _MOST_ID: Final = 256  # characters of a request's name that are given back
 
 
@@ -25,6 +27,7 @@ class Site:
         self.front_end = front_end
         self.timeout = max(options.rest_api_timeout_in_ms, 0) * 1_000_000  # ns, 0: none
         self.most_bytes = options.max_request_bytes
+        self.bodies = BodyMemory(_BODIES_AT_A_TIME * options.max_request_bytes)
         self.check_method = options.enable_signature_method_name_check
         self.body_options = BodyOptions(
             most_bytes=options.max_request_bytes,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from end_to_end.http_answer import Answer
 from end_to_end.running_server import RunningServer
+from end_to_end.test_binary_bodies import KINDS, X
 
 # Requests that are right, of each format, to be spoilt in all ways.
 SEEDS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -65,6 +66,46 @@ def check(answer: Answer) -> None:
 @given(request=spoilt())
 def test_a_spoilt_request_is_answered(catalogue: RunningServer, request: tuple[str, bytes]) -> None:
     check(catalogue.predict(*request))
+
+
+@st.composite
+def spoilt_examples(draw: st.DrawFn) -> tuple[str, bytes]:
+    """The same of classify and regress."""
+    verb, signature = draw(st.sampled_from([("classify", "classify_x_to_y"), ("regress", "regress_x_to_y")]))
+    features = draw(st.dictionaries(st.sampled_from(["x", "y", ""]), json_values, max_size=3))
+    document = {"signature_name": signature, "context": features, "examples": [{"x": 2.0}, {"x": [1.0], **features}]}
+    body = json.dumps(document).encode()
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(body)))
+        body = body[:at] + draw(st.sampled_from(PIECES)) + body[at + draw(st.integers(0, 3)) :]
+    return verb, body
+
+
+@settings(max_examples=200, deadline=None)
+@given(request=spoilt_examples())
+def test_spoilt_examples_are_answered(catalogue: RunningServer, request: tuple[str, bytes]) -> None:
+    verb, body = request
+    answer = catalogue.ask("POST", f"/v1/models/default:{verb}", body)
+    assert answer.status in (200, 400), answer
+    assert list(answer.json) == ["results"] or answer.error
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_spoilt_binary_body_is_answered(catalogue: RunningServer, data: st.DataObject) -> None:
+    """Lengths, shapes and types that lie, in every place where a body says one."""
+    kind = data.draw(st.sampled_from(KINDS))
+    body, headers = kind.write({"x": X})
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body)))
+        piece = data.draw(st.binary(max_size=8) | st.sampled_from([b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0" * 8]))
+        body = body[:at] + piece + body[at + data.draw(st.sampled_from([0, len(piece)])) :]
+    answer = catalogue.ask("POST", "/v1/models/default:predict", body, {"Content-Type": kind.content_type, **headers})
+    assert answer.status in (200, 400, 404, 413), answer
+    if answer.status == 200:
+        assert answer.headers["content-type"] == kind.content_type
+    else:
+        assert answer.error
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -213,6 +214,72 @@ def test_requests_that_are_compressed(catalogue: RunningServer, coding: str, bod
     with RawConnection(catalogue.port) as connection:
         connection.send(request)
         assert connection.answer().json == ANSWER
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "identity, gzip"])
+def test_gzip_by_any_name(catalogue: RunningServer, coding: str) -> None:
+    """Upstream looks for the word wherever it stands, and takes a body that is none for an empty one."""
+    headers = {"Content-Encoding": coding}
+    answer = catalogue.ask("POST", PREDICT, gzip.compress(QUESTION), headers)
+    assert (answer.status, answer.json) == (200, ANSWER)
+    for body in (QUESTION, gzip.compress(QUESTION) + b"more"):
+        answer = catalogue.ask("POST", PREDICT, body, headers)
+        assert (answer.status, answer.error) == (400, "JSON Parse error: The document is empty")
+
+
+@pytest.mark.parametrize(
+    ("coding", "compress"), [("gzip", gzip.compress), ("zstd", zstd.compress), ("deflate", zlib.compress)]
+)
+@pytest.mark.parametrize("cut", [1, 4, 9, 3000])
+def test_a_compressed_body_that_ends_too_soon(
+    catalogue: RunningServer, coding: str, compress: Callable[[bytes], bytes], cut: int
+) -> None:
+    """Half a picture is none; what is left of it must not be taken for all."""
+    picture = random.Random(0).randbytes(10_000)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "X-Ringserve-Dtype": "string",
+        "Content-Encoding": coding,
+        "Accept": "application/json",
+    }
+    path = "/v1/models/text:predict"
+    whole = catalogue.ask("POST", path, compress(picture), headers)
+    assert (whole.status, whole.json["outputs"]["length"]) == (200, [10_000])
+    answer = catalogue.ask("POST", path, compress(picture)[:-cut], headers)
+    if answer.status == 200:  # as good as an empty body, which is a string too
+        assert answer.json["outputs"]["length"] == [0]
+    else:
+        assert (answer.status, bool(answer.error)) == (400, True)
+
+
+@pytest.mark.parametrize("coding", ["br", "GZIPPED", "none", "compress"])
+def test_codings_that_are_unknown_mean_nothing(catalogue: RunningServer, coding: str) -> None:
+    answer = catalogue.ask("POST", PREDICT, QUESTION, {"Content-Encoding": coding})
+    assert (answer.status, answer.json) == (200, ANSWER)
+
+
+@pytest.mark.parametrize("verb", ["TRACE", "CONNECT", "get", "post", "NONSENSE", "PROPFIND", "X"])
+def test_verbs_that_are_none(catalogue: RunningServer, verb: str) -> None:
+    with RawConnection(catalogue.port) as connection:
+        connection.send(f"{verb} /v1/models/half_plus_two HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        stream = connection.rest()
+    head, _, body = stream.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+    assert b"Content-Type: text/html\r\n" in head
+    assert b"Connection: close" in head
+    assert (
+        body
+        == b"<HTML><HEAD>\n<TITLE>501 Not Implemented</TITLE>\n</HEAD><BODY>\n<H1>Not Implemented</H1>\n</BODY></HTML>\n"
+    )
+
+
+def test_targets_with_scheme_and_host(catalogue: RunningServer) -> None:
+    """As proxies are asked; every server has to understand them."""
+    with RawConnection(catalogue.port) as connection:
+        connection.send(post(f"http://a.example:80{PREDICT}", QUESTION))
+        assert connection.answer().json == ANSWER
+        connection.send(b"GET http://a.example/v1/models/half_plus_two HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.answer("GET").status == 200
 
 
 @pytest.mark.parametrize("split", [in_one_piece, byte_by_byte])

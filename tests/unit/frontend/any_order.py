@@ -1,4 +1,4 @@
-"""A front end, its clients and its worker, and what is to become of each request, whatever the order of things; for tests."""
+"""A front end, its clients and its worker, and what is to become of each request, in whatever order; for tests."""
 
 from __future__ import annotations
 
@@ -76,11 +76,13 @@ class AnyOrder:
 
     async def take(self, step: Step) -> None:
         match step:
-            case Send(client, kind, count):
+            case Send(client, kind, count, at_once):
                 for _ in range(count):
                     self._numbers += 1
                     self.clients[client].asked.append((kind, self._numbers))
                     self.clients[client].unsent += request(kind, self._numbers)
+                if at_once:
+                    self.clients[client].push()
             case Push(client, size):
                 self.clients[client].push(size)
             case Turns(count):
@@ -110,7 +112,9 @@ class AnyOrder:
             at = worker.consumer.taken
             number = self._number(worker, at)
             self._verdicts.setdefault(number, (200, 2.0 * number))
-            worker.answer(1, [PackedTensor(1, (1, 1), array(2.0 * number).tobytes())] if self._is_packed(worker, at) else None)
+            worker.answer(
+                1, [PackedTensor(1, (1, 1), array(2.0 * number).tobytes())] if self._is_packed(worker, at) else None
+            )
             if one_by_one:
                 self.on.bell.ring()
         self.on.bell.ring()

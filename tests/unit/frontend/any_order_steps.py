@@ -13,11 +13,12 @@ KINDS = ("plain", "packed", "chunked", "gzip", "compressed answer", "malformed",
 
 
 class Send(NamedTuple):
-    """A client has so many more requests to send."""
+    """A client has so many more requests to send; `at_once`: and sends them."""
 
     client: int
     kind: str
     count: int
+    at_once: bool = True
 
 
 class Push(NamedTuple):
@@ -65,10 +66,9 @@ Step = Send | Push | Turns | Answer | Fail | Expire | Leave | Open
 
 _clients = st.integers(0, CLIENTS - 1)
 any_step: st.SearchStrategy[Step] = st.one_of(
-    st.builds(Send, _clients, st.sampled_from(KINDS), st.integers(1, 4)),
+    st.builds(Send, _clients, st.sampled_from(KINDS), st.integers(1, 4), st.booleans()),
     st.builds(Send, _clients, st.just("plain"), st.sampled_from([1, 3, 40, 100])),  # aiohttp parses 32 ahead
     st.builds(Push, _clients, st.just(0) | st.integers(1, 400)),
-    st.builds(Push, _clients, st.just(0)),
     st.builds(Turns, st.integers(1, 6)),
     st.builds(Answer, st.integers(1, 5), st.booleans()),
     st.builds(Fail, st.sampled_from([3, 13, 14])),

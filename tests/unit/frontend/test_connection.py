@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import zlib
+from contextlib import AsyncExitStack
 
 import pytest
 from backports import zstd
@@ -217,6 +218,44 @@ async def test_a_body_that_does_not_come(begun: bytes, monkeypatch: pytest.Monke
         answer = await client.answer()
         assert answer.status == 408
         assert "incomplete" in json.loads(answer.body)["error"]
+
+
+@on_loop
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-npy"])
+async def test_bodies_that_together_would_take_too_much(content_type: str) -> None:
+    """Each is within the limit: four at a time have room, the fifth has not, until one of them is gone."""
+    size = 1 << 20
+    async with AsyncExitStack() as stack:
+        on = await stack.enter_async_context(stage())
+        port = await stack.enter_async_context(served(on, ServerOptions(max_request_bytes=size)))
+        await on.open()
+        clients = [await stack.enter_async_context(raw_client(port)) for _ in range(5)]
+
+        def begin(client: RawClient) -> None:
+            lines = (
+                f"POST {PREDICT} HTTP/1.1",
+                "Host: x",
+                f"Content-Type: {content_type}",
+                f"Content-Length: {size}",
+                "",
+                "",
+            )
+            client.writer.write("\r\n".join(lines).encode() + b" " * (size - 1))
+
+        for client in clients:
+            begin(client)
+        answers = [asyncio.create_task(client.answer()) for client in clients]
+        done, rest = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+        (refused,) = done
+        assert (refused.result().status, refused.result().headers["retry-after"]) == (503, "1")
+        for client in clients:
+            client.writer.write(b" ")
+        done, _ = await asyncio.wait(rest)
+        assert [answer.result().status for answer in done] == [400] * 4
+        again = await stack.enter_async_context(raw_client(port))
+        begin(again)
+        again.writer.write(b" ")
+        assert (await again.answer()).status == 400
 
 
 @on_loop
