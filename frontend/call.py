@@ -29,10 +29,12 @@ class Stages(NamedTuple):
 
 
 class Call:
-    """One inference request. `resolve` it, `submit` it, read its `answer`, and `close` it, whatever happened, once."""
+    """One inference request. `resolve` it, read its inputs, `submit` it, read its outputs, `encode` them; and `close`
+    it, whatever happened."""
 
     __slots__ = (
         "_began",
+        "_body",
         "_closed",
         "_encoded",
         "_endpoint",
@@ -40,6 +42,7 @@ class Call:
         "_front_end",
         "_handle",
         "_inputs",
+        "_outputs",
         "_pending",
         "_read",
         "_timeout",
@@ -59,6 +62,8 @@ class Call:
         self._handle: ServableHandle[Version] | None = None
         self._endpoint: Endpoint | None = None
         self._inputs: Sequence[Tensor] = ()
+        self._outputs: Sequence[Tensor] = ()
+        self._body: RequestBody | None = None
         self._format: AnswerFormat | None = None
         self._pending: Pending | None = None
         self._read = self._encoded = 0
@@ -70,13 +75,19 @@ class Call:
             self._timeout = max(timeout, 1)
 
     def resolve(self, body: RequestBody, answer_format: AnswerFormat | None = None) -> None:
-        """Pin the version, find the signature and read the inputs. Raises ServingError."""
+        """Pin the version and find the signature. Raises ServingError."""
         handle = self._handle = self._front_end.catalog.servable_handle(self.spec)
         version = handle.servable
         signature = body.signature(version.signatures)
         self._endpoint = version.endpoint(signature.name)
-        self._inputs = body.inputs(signature)
+        self._body = body
         self._format = answer_format or body
+
+    def read_inputs(self) -> None:
+        """Those of the body, of a resolved request; may run in another thread. Raises ServingError."""
+        assert self._endpoint is not None and self._body is not None
+        self._inputs = self._body.inputs(self._endpoint.signature)
+        self._body = None
 
     @property
     def can_be_told(self) -> bool:
@@ -99,20 +110,26 @@ class Call:
             raise ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT)
         return left
 
-    async def run(self) -> Answer:
-        """Submit and answer, waiting for what has to be waited for. Raises ServingError."""
+    async def run(self) -> None:
+        """Submit, if that was not done, and wait for the completion. Raises ServingError."""
         assert self._endpoint is not None
-        await self._endpoint.open(self._left())
-        await self.submit().future
-        return self.answer()
+        if self._pending is None:
+            await self._endpoint.open(self._left())
+            await self.submit().future
 
-    def answer(self) -> Answer:
-        """The completed request's, encoded. Raises ServingError with the error that it ended in."""
+    def read_outputs(self) -> Sequence[Tensor]:
+        """The completed request's: views of its lane, until `close`. Raises ServingError with the error that it ended in."""
         endpoint = self._endpoint
-        assert endpoint is not None and self._pending is not None and self._format is not None
+        assert endpoint is not None and self._pending is not None
         self._read = time.monotonic_ns()
-        outputs = endpoint.answer(self._pending)
-        answer = self._format.encode(endpoint.servable, endpoint.signature, outputs)
+        self._outputs = endpoint.answer(self._pending)
+        return self._outputs
+
+    def encode(self) -> Answer:
+        """The outputs that were read, as the client wants them; may run in another thread. Raises ServingError."""
+        endpoint = self._endpoint
+        assert endpoint is not None and self._format is not None
+        answer = self._format.encode(endpoint.servable, endpoint.signature, self._outputs)
         self._encoded = time.monotonic_ns()
         return answer
 
@@ -134,6 +151,7 @@ class Call:
         if self._closed:
             return
         self._closed = True
+        self._outputs = ()  # no view outlives its slot
         pending, handle, endpoint = self._pending, self._handle, self._endpoint
         if pending is not None:
             pending.done()

@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import BadHttpMethod
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
@@ -31,6 +33,8 @@ from frontend.rest.target import INFERENCE, parse_target
 from ringserve.errors import ServingError
 
 _logger = logging.getLogger(__name__)
+
+_REQUEST_LINE: Final = re.compile(r"[A-Za-z]+ [^ ]+ HTTP/1")  # in aiohttp's text: HTTP, but for its verb
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 STALLED_SECONDS: Final = 50.0  # without a byte taken by a client that is being answered: upstream's limit
@@ -82,8 +86,11 @@ class Connection(RequestHandler):
                 self._waiter.set_result(None)
                 return
             self._messages.popleft()
+            self._parked, self._waiter = (
+                self._waiter,
+                None,
+            )  # first: the next line may bring more requests, whose turn it is not
             self._consumed()
-            self._parked, self._waiter = self._waiter, None
             self._begin(Exchange(self._site, target, message.headers, time.monotonic_ns()), payload.read_nowait())
 
     def _short(self, message: Any, payload: Any) -> Any:
@@ -95,9 +102,11 @@ class Connection(RequestHandler):
             or message.should_close
             or message.version != HttpVersion11
             or message.upgrade
+            or hdrs.CONTENT_ENCODING in message.headers
             or not payload.is_eof()
             or payload.exception() is not None
             or transport is None
+            or self._paused  # the client is slow to take its answers: aiohttp waits for it
             or transport.get_write_buffer_size() > _MOST_UNSENT
         ):
             return None
@@ -115,9 +124,12 @@ class Connection(RequestHandler):
             self._resume_reading_if_drained()
 
     def _begin(self, exchange: Exchange, body: bytes) -> None:
+        self._exchange = exchange
+        if exchange.is_heavy(body):
+            self._waiting = self._loop.create_task(self._run(exchange, body))
+            return
         try:
             exchange.read(body)
-            self._exchange = exchange
             if exchange.can_be_told:
                 exchange.submit(self._told)
             else:
@@ -132,6 +144,9 @@ class Connection(RequestHandler):
         try:
             assert exchange is not None
             reply = exchange.reply() if error is None else exchange.failed(error)
+            if reply is None:
+                self._waiting = self._loop.create_task(self._run(exchange))
+                return
             self._exchange = None
             coding = exchange.coding(reply)
             if coding is None:
@@ -141,21 +156,31 @@ class Connection(RequestHandler):
             else:
                 self._waiting = self._loop.create_task(self._compress(reply, coding))
         except Exception:
-            _logger.exception("an answer could not be sent")
-            if self.transport is not None:
-                self.transport.abort()
+            self._fail()
 
-    async def _run(self, exchange: Exchange) -> None:
-        reply = await exchange.run()
-        self._exchange = None
-        coding = exchange.coding(reply)
-        if coding is None:
-            self._send(reply)
-        else:
-            await self._compress(reply, coding)
+    async def _run(self, exchange: Exchange, body: bytes | None = None) -> None:
+        try:
+            reply = await exchange.run(body)
+            self._exchange = None
+            coding = exchange.coding(reply)
+            if coding is None:
+                self._send(reply)
+            else:
+                await self._compress(reply, coding)
+        except Exception:
+            self._fail()
 
     async def _compress(self, reply: Reply, coding: str) -> None:
-        self._send(await self._loop.run_in_executor(None, compressed, reply, coding))
+        try:
+            self._send(await self._loop.run_in_executor(None, compressed, reply, coding))
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        """There is no answer, for a reason that nobody foresaw: better none than one that belongs to another request."""
+        _logger.exception("an answer could not be sent")
+        if self.transport is not None:
+            self.transport.abort()
 
     def _send(self, reply: Reply) -> None:
         """The answer of the request on the short way, and on with the next."""
@@ -207,6 +232,11 @@ class Connection(RequestHandler):
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+        self._give_up()
+        super().connection_lost(exc)
+
+    def _give_up(self) -> None:
+        """The request on the short way, if there is one, gets no answer."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
@@ -217,19 +247,27 @@ class Connection(RequestHandler):
             self._drained.set_result(None)
         if self._parked is not None:
             self._waiter, self._parked = self._parked, None
-        super().connection_lost(exc)
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """Finish what has begun, for as long as `timeout` lets it (in s), and close."""
         if self._parked is not None:
+            until = self._loop.time() + (timeout or 0)
             self._drained = self._loop.create_future()
             await asyncio.wait([self._drained], timeout=timeout)
+            if timeout is not None:
+                timeout = max(until - self._loop.time(), 0)
+            if self._parked is not None:
+                self._give_up()
+                if self._waiter is not None:
+                    self._waiter.cancel()
         await super().shutdown(timeout)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """What is no HTTP gets upstream's page, and no line in the log: a port scanner's would fill it."""
+        if isinstance(exc, BadHttpMethod) and _REQUEST_LINE.search(exc.message):
+            status = 501
         if status >= 500:
             self.log_exception("Error handling a request", exc_info=exc)
         if request.writer.output_size > 0:
@@ -250,6 +288,7 @@ class Connections(web.Server):
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             read_bufsize=_READ_BYTES,
+            auto_decompress=False,  # which also takes incomplete bodies
         )
 
     def __call__(self) -> RequestHandler:

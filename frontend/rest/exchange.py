@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import hdrs
 
-from frontend.bodies.negotiation import answer_format, decoder
+from frontend.bodies.negotiation import answer_format, decoder, is_heavy
 from frontend.call import Call, Stages
 from frontend.catalog import ModelSpec
 from frontend.endpoint import TooLargeError
 from frontend.open_lane import Tell
-from frontend.request_body import Answer, RequestBody
+from frontend.request_body import Answer, AnswerFormat, RequestBody
 from frontend.rest.compression import wanted
 from frontend.rest.example_body import ClassifyBody, RegressBody
 from frontend.rest.predict_body import PredictBody
 from frontend.rest.reply import Reply, SlowBodyError, TooLargeBodyError, error_reply
 from frontend.rest.site import Site
 from frontend.rest.target import Target
+from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
+
+_HEAVY: Final = 1 << 20  # bytes of a body or of an output
+_MANY_TEXTS: Final = 10_000  # in an output
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 
@@ -39,28 +49,38 @@ class Exchange:
 
     def read(self, body: bytes | bytearray) -> None:
         """Decode and resolve; a body that `is_binary` may be any buffer. Raises ServingError."""
+        request, answers = self._decode(body)
+        self._call.resolve(request, answers)
+        self._call.read_inputs()
+
+    def _decode(self, body: bytes | bytearray) -> tuple[RequestBody, AnswerFormat | None]:
+        """Touches nothing but this exchange: it may run in another thread."""
         site, headers, call = self._site, self._headers, self._call
         if len(body) > site.most_bytes:
             raise TooLargeBodyError(site.most_bytes)
         what = self._target.what
+        if what == "classify":
+            return ClassifyBody(bytes(body), site.check_method, site.most_bytes), None
+        if what == "regress":
+            return RegressBody(bytes(body), site.check_method, site.most_bytes), None
+        decode = decoder(headers.get(hdrs.CONTENT_TYPE, ""), headers)
+        accept = headers.get(hdrs.ACCEPT)
         answers = None
-        request: RequestBody
-        if what == "predict":
-            decode = decoder(headers.get(hdrs.CONTENT_TYPE, ""), headers)
-            accept = headers.get(hdrs.ACCEPT)
-            if accept is not None and accept != "*/*":
-                answers = answer_format(accept, headers, decode is None, site.body_options)
-            if decode is None:
-                request = PredictBody(bytes(body), site.check_method)
-            else:
-                request = decode(body, headers, call.spec, site.body_options)
-                call.spec = getattr(request, "spec", call.spec)
-                call.limit(getattr(request, "timeout", None))
-        elif what == "classify":
-            request = ClassifyBody(bytes(body), site.check_method, site.most_bytes)
-        else:
-            request = RegressBody(bytes(body), site.check_method, site.most_bytes)
-        call.resolve(request, answers)
+        if accept is not None and accept != "*/*":
+            answers = answer_format(accept, headers, decode is None, site.body_options)
+        if decode is None:
+            return PredictBody(bytes(body), site.check_method), answers
+        request = decode(body, headers, call.spec, site.body_options)
+        call.spec = request.spec
+        call.limit(request.timeout)
+        return request, answers
+
+    def is_heavy(self, body: bytes | bytearray) -> bool:
+        """Would `read` hold up other requests for long?"""
+        if len(body) > _HEAVY:
+            return True
+        content_type = self._headers.get(hdrs.CONTENT_TYPE)
+        return content_type is not None and is_heavy(content_type, body)
 
     @property
     def can_be_told(self) -> bool:
@@ -71,24 +91,38 @@ class Exchange:
         """Raises ServingError."""
         self._call.submit(tell)
 
-    async def run(self) -> Reply:
-        """Submit, wait and answer; raises nothing but what cancels it."""
+    async def run(self, body: bytes | bytearray | None = None) -> Reply:
+        """All that has not been done yet, a `body` to be read included; long work in another thread.
+
+        Raises nothing but what cancels it.
+        """
+        call = self._call
         try:
-            answer = await self._call.run()
+            if body is not None:
+                if self.is_heavy(body):
+                    request, answers = await _in_thread(self._decode, body)
+                    call.resolve(request, answers)
+                    del body, request
+                    await _in_thread(call.read_inputs)
+                else:
+                    self.read(body)
+                    del body
+            await call.run()
+            outputs = call.read_outputs()
+            return self._answered(await _in_thread(call.encode) if _are_heavy(outputs) else call.encode())
         except Exception as error:
             return self.failed(error)
         except BaseException:
             self.cancel()
             raise
-        return self._answered(answer)
 
-    def reply(self) -> Reply:
-        """The answer of a completed request."""
+    def reply(self) -> Reply | None:
+        """The answer of a completed request; None: it takes long, and is to be waited for with `run`."""
+        call = self._call
         try:
-            answer = self._call.answer()
+            return None if _are_heavy(call.read_outputs()) else self._answered(call.encode())
         except Exception as error:
             return self.failed(error)
-        return self._answered(answer)
 
     def _answered(self, answer: Answer) -> Reply:
         call = self._call
@@ -110,6 +144,20 @@ class Exchange:
     def coding(self, reply: Reply) -> str | None:
         """How the client wants this reply's body compressed, if at all."""
         return wanted(reply, self._headers.get(hdrs.ACCEPT_ENCODING))
+
+
+def _are_heavy(outputs: Sequence[Tensor]) -> bool:
+    """Would their encoding hold up other requests for long?"""
+    for tensor in outputs:
+        data = tensor.data
+        if (len(data) > _MANY_TEXTS) if isinstance(data, list) else (data.nbytes > _HEAVY):
+            return True
+    return False
+
+
+async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Python code in there shares the processor with the loop; what a cancelled request began there comes to its own end."""
+    return await asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *arguments, **named))
 
 
 def is_binary(target: Target, headers: Mapping[str, str]) -> bool:

@@ -20,7 +20,7 @@ from frontend.rest.reply import JSON, Reply, error_reply, page
 from frontend.rest.request_reader import read_body
 from frontend.rest.site import Site
 from frontend.rest.status import metadata_body, status_body
-from frontend.rest.target import INFERENCE, Target, VersionError, is_ours, parse_target
+from frontend.rest.target import INFERENCE, Target, VersionError, is_ours, origin_form, parse_target
 from ringserve.errors import Code, ServingError
 
 _TEXT: Final = "text/plain"
@@ -47,9 +47,10 @@ class Handler:
         return HttpReply(await asyncio.get_running_loop().run_in_executor(None, compressed, reply, coding))
 
     async def _reply(self, request: web.BaseRequest) -> Reply:
-        method, path = request.method, request.raw_path  # as it was sent: upstream's expressions match it with its query
+        # As it was sent: upstream's expressions match it with its query.
+        method, path = request.method, origin_form(request.raw_path)
         if method != "POST" and method not in _METHODS:
-            return page(HTTPStatus.NOT_IMPLEMENTED)
+            return self._site.dressed(page(HTTPStatus.NOT_IMPLEMENTED), request.headers, cors=False)
         prometheus_path = self._front_end.prometheus_path
         if prometheus_path is not None and path.partition("?")[0] == prometheus_path:
             return await self._prometheus(path)
@@ -80,16 +81,11 @@ class Handler:
         site, headers = self._site, request.headers
         with site.bodies.lease() as lease:
             try:
-                body = await read_body(request, site.most_bytes, lease, at_once=is_binary(target, headers))
+                body = await read_body(request, site.most_bytes, lease, is_binary(target, headers))
             except Exception as error:
-                return Exchange(site, target, headers, began).failed(error)
-            exchange = Exchange(site, target, headers, time.monotonic_ns())
-            try:
-                exchange.read(body)
-            except Exception as error:
-                return exchange.failed(error)
-            del body
-            return await exchange.run()
+                reply = Exchange(site, target, headers, began).failed(error)
+                return reply._replace(closes=not request.content.is_eof())  # what is left of the body is in the way
+            return await Exchange(site, target, headers, time.monotonic_ns()).run(body)
 
     async def _look_up(self, target: Target, request: web.BaseRequest) -> Reply:
         """Raises ServingError."""
@@ -106,7 +102,7 @@ class Handler:
         """What TensorFlow Serving does not have."""
         target = parse_target(method, path)
         if target is None:
-            return page(HTTPStatus.NOT_FOUND)
+            return self._site.dressed(page(HTTPStatus.NOT_FOUND), request.headers, cors=False)
         front_end = self._front_end
         if target.what == "metrics":
             reply = await self._metrics("clean", _CLEAN_TEXT)

@@ -17,6 +17,7 @@ _INFERENCE: Final = re.compile(
 _STATUS: Final = re.compile(
     r"/v1/models(?:/([^/:]+))?(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?(?:/(metadata))?", re.IGNORECASE
 )
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _PREFIX: Final = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _INT64: Final = 1 << 63
 INFERENCE: Final = frozenset(("predict", "classify", "regress"))
@@ -46,6 +47,12 @@ _LOOKS: Final = ("GET", "HEAD")
 
 class VersionError(ServingError):
     """A version too large for 64 bits: upstream answers 400 with an empty body."""
+
+
+def origin_form(target: str) -> str:
+    """The path of a target that names its server, as requests to proxies do: they are to be taken everywhere (RFC 9112)."""
+    match = _ABSOLUTE.match(target)
+    return target if match is None else target[match.end() :] or "/"
 
 
 def is_ours(path: str) -> bool:

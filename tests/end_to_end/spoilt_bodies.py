@@ -25,7 +25,25 @@ ANSWERS = ("application/json", "application/x-npy", "application/x-npz", "applic
 
 #: What is put into a body: syntax, lengths that lie, numbers at the edges.
 _PIECES = (
-    *(b"[", b"]", b"{", b"}", b'"', b",", b":", b"\\", b"\\u", b"\0", b"\xff", b"null", b"1e999", b"NaN", b"-", b'"b64":', b"="),
+    *(
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b'"',
+        b",",
+        b":",
+        b"\\",
+        b"\\u",
+        b"\0",
+        b"\xff",
+        b"null",
+        b"1e999",
+        b"NaN",
+        b"-",
+        b'"b64":',
+        b"=",
+    ),
     *(b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff" * 8, b"\xff" * 9 + b"\x01", b"\x80" * 10),
     *(b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"\x93NUMPY", b"|O", b"<f8", b"<U9999999999", b"\xdd\x7f\xff\xff\xff"),
     *(b"18446744073709551616", b"-9223372036854775809", b"0.1e-400", b"99999999999999999999999999999999999999"),
@@ -82,9 +100,9 @@ def _request(signature: str = "", **inputs: Any) -> bytes:
     return bytes(request.SerializeToString())
 
 
-_X = np.float32([1, 2.5, -3])
+_X = np.array([1, 2.5, -3], "<f4")
 _IMAGE = np.arange(24, dtype="<f4").reshape(1, 2, 4, 3)
-_A, _B = np.float32([[1, 2, 3], [4, 5, 6]]), np.int32([7, 8])
+_A, _B = np.array([[1, 2, 3], [4, 5, 6]], "<f4"), np.array([7, 8], "<i4")
 _TEXTS = np.array([b"a\xc3\xa9", b"", b"abc"])
 
 
@@ -109,7 +127,11 @@ KINDS: dict[str, tuple[Question, ...]] = {
     "examples": (
         _json("default", {"signature_name": "classify_x_to_y", "examples": [{"x": 2.0}, {"x": [3.0]}]}, "classify"),
         _json("default", {"signature_name": "regress_x_to_y", "context": {"x": 2.0}, "examples": [{}]}, "regress"),
-        _json("default", {"examples": [{"x": 1.0, "s": ["a", {"b64": "YQ=="}], "i": [1, True]}]}, "regress"),
+        _json(
+            "default",
+            {"signature_name": "regress_x_to_y", "examples": [{"x": 1.0, "s": ["a", {"b64": "YQ=="}], "i": [1, True]}]},
+            "regress",
+        ),
     ),
     "npy": (
         _predict("half_plus_two", _npy(_X), NPY),

@@ -230,7 +230,7 @@ def test_gzip_by_any_name(catalogue: RunningServer, coding: str) -> None:
 @pytest.mark.parametrize(
     ("coding", "compress"), [("gzip", gzip.compress), ("zstd", zstd.compress), ("deflate", zlib.compress)]
 )
-@pytest.mark.parametrize("cut", [1, 4, 9, 3000])
+@pytest.mark.parametrize("cut", [9, 3000])
 def test_a_compressed_body_that_ends_too_soon(
     catalogue: RunningServer, coding: str, compress: Callable[[bytes], bytes], cut: int
 ) -> None:
@@ -241,15 +241,13 @@ def test_a_compressed_body_that_ends_too_soon(
         "X-Ringserve-Dtype": "string",
         "Content-Encoding": coding,
         "Accept": "application/json",
+        "X-Ringserve-Outputs": "length",
     }
     path = "/v1/models/text:predict"
     whole = catalogue.ask("POST", path, compress(picture), headers)
-    assert (whole.status, whole.json["outputs"]["length"]) == (200, [10_000])
+    assert (whole.status, whole.json["outputs"]) == (200, [10_000])
     answer = catalogue.ask("POST", path, compress(picture)[:-cut], headers)
-    if answer.status == 200:  # as good as an empty body, which is a string too
-        assert answer.json["outputs"]["length"] == [0]
-    else:
-        assert (answer.status, bool(answer.error)) == (400, True)
+    assert (answer.status, bool(answer.error)) == (400, True), answer
 
 
 @pytest.mark.parametrize("coding", ["br", "GZIPPED", "none", "compress"])

@@ -153,11 +153,6 @@ def test_other_verbs(catalogue: RunningServer, method: str) -> None:
         assert answer.error == f"Malformed request: {method} /v1/models/default:predict"
 
 
-@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "get", "NONSENSE"])
-def test_verbs_that_are_none(catalogue: RunningServer, method: str) -> None:
-    assert catalogue.ask(method, "/v1/models/default").status in (400, 501)
-
-
 @pytest.mark.parametrize(
     ("origin", "status"), [("http://a.example", 200), ("https://a.example", 200), ("a", 400), ("", 400)]
 )

@@ -17,7 +17,7 @@ class Send(NamedTuple):
 
     client: int
     kind: str
-    count: int
+    how_many: int
     at_once: bool = True
 
 
@@ -31,13 +31,13 @@ class Push(NamedTuple):
 class Turns(NamedTuple):
     """Of the event loop."""
 
-    count: int
+    how_many: int
 
 
 class Answer(NamedTuple):
     """The worker completes so many requests, if there are as many; the doorbell is rung for each, or once."""
 
-    count: int
+    how_many: int
     one_by_one: bool
 
 

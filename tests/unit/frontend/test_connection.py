@@ -68,6 +68,36 @@ async def test_requests_sent_before_the_first_is_answered() -> None:
 
 
 @on_loop
+@pytest.mark.parametrize("count", [33, 40, 100, 1000])
+async def test_many_requests_in_one_piece(count: int) -> None:
+    """More than the parser takes at a time: it goes on while they are answered."""
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for number in range(count):
+            client.send(f'{{"instances": [{number}]}}')
+        for number in range(count):
+            await answered(on, worker)
+            assert value((await client.answer()).body) == 2 * number
+        assert not worker.consumer.waiting
+
+
+@on_loop
+async def test_whole_requests_go_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another aiohttp they might not, and nobody else would notice."""
+
+    async def fail(*_: object) -> None:
+        raise AssertionError("it went aiohttp's way")
+
+    monkeypatch.setattr("frontend.rest.handler.Handler.handle", fail)
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for _ in range(3):
+            client.send(ONE)
+            await answered(on, worker)
+            assert (await client.answer()).status == 200
+
+
+@on_loop
 async def test_errors_leave_the_connection_open() -> None:
     async with stage() as on, served(on) as port, raw_client(port) as client:
         _, worker = await on.open()
@@ -176,6 +206,22 @@ async def test_stopping_finishes_what_has_begun() -> None:
             assert (await client.answer()).status == 200
             assert await client.ended()
             await server
+
+
+@on_loop
+async def test_stopping_does_not_wait_for_ever() -> None:
+    async with stage() as on:
+        endpoint, worker = await on.open()
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            port = await stack.enter_async_context(served(on, drain=0.2))
+            client = await stack.enter_async_context(raw_client(port))
+            client.send(ONE)
+            await until(lambda: worker.consumer.waiting)
+            began = loop.time()
+        assert loop.time() - began < 0.39, "once, not twice"
+        assert worker.abandoned(0)
+        assert await client.ended()
 
 
 @on_loop
@@ -302,6 +348,32 @@ async def test_compressed_answers(accepted: str, coding: str | None, rows: int, 
 
 
 @on_loop
+@pytest.mark.parametrize(("rows", "heavy"), [(3, 1 << 20), (3, 4), (3, 0)])
+async def test_heavy_bodies_and_answers(rows: int, heavy: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are decoded and encoded in a thread; requests and clients notice nothing."""
+    monkeypatch.setattr("frontend.rest.exchange._HEAVY", heavy)
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for number in range(5):
+            client.send(json.dumps({"instances": [number] * rows}))
+        client.send("{")
+        for number in range(5):
+            await answered(on, worker)
+            assert json.loads((await client.answer()).body) == {"predictions": [2.0 * number] * rows}
+        assert (await client.answer()).status == 400
+
+
+@on_loop
+@pytest.mark.parametrize("target", ["http://host:80", "HTTPS://host"])
+async def test_targets_that_name_their_server(target: str) -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        client.send(ONE, target + PREDICT)
+        await answered(on, worker)
+        assert value((await client.answer()).body) == 2
+
+
+@on_loop
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
 async def test_compressed_bodies(coding: str) -> None:
     compress = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}[coding]
@@ -325,6 +397,15 @@ async def test_what_is_no_http() -> None:
                 assert answer.headers["content-type"] == "text/html"
                 assert b"400 Bad Request" in answer.body
                 assert await client.ended()
+
+
+@on_loop
+@pytest.mark.parametrize("verb", ["FOO", "post", "X", "TRACE"])
+async def test_verbs_that_there_are_not(verb: str) -> None:
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        client.send("", "/v1/models/m", method=verb)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["content-type"]) == (501, "text/html")
 
 
 @on_loop

@@ -125,7 +125,7 @@ def test_large_messages_are_bounded() -> None:
     ):
         with pytest.raises(ServingError, match=text):
             read_message(padded + body, MOST)
-    with pytest.raises(TooLargeError, match="200000 strings take 1600000 bytes, more than the 1048576"):
+    with pytest.raises(TooLargeError, match="200000 strings take 12800000 bytes, more than the 1048576"):
         read_message(b"\xdd\x00\x03\x0d\x40" + b"\xa0" * 200_000, MOST)
 
 
@@ -155,6 +155,12 @@ def test_strings(count: int) -> None:
     entry[3] = [f"é{index}" for index in range(count)]
     assert lone(MSGPACK, message(entry), "string").data == [f"é{index}".encode() for index in range(count)]
     assert lone(MSGPACK, message(["x", "string", [], ["a"]]), "string") == Tensor(BY_NAME["string"], (), [b"a"])
+
+
+def test_dimensions_beyond_any_tensor() -> None:
+    for dims in ([0, (1 << 64) - 1], [0, 1 << 62, 1 << 62], [1 << 63], [1 << 62, 2], [0] * 65, [-1]):
+        for entry in (["x", "float", dims, b""], ["x", "string", dims, []]):
+            assert "inputs[0] (x): " in refusal(MSGPACK, message(entry))
 
 
 def test_frames() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
+import tracemalloc
 import zipfile
 import zlib
 from typing import Any
@@ -97,8 +99,24 @@ def test_text_that_is_no_unicode() -> None:
 
 def test_strings_without_any_length_are_counted_before_they_are_made() -> None:
     body = with_header("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000000,)}")
-    with pytest.raises(TooLargeError, match="1000000000000 strings take 8000000000000 bytes, more than the"):
+    with pytest.raises(TooLargeError, match="1000000000000 strings that the body does not carry; expected at most 1048576"):
+        read_npy(body, 1 << 60)
+    body = with_header("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000,)}")
+    with pytest.raises(TooLargeError, match="1000000 strings take 64000000 bytes, more than the 1048576"):
         read_npy(body, MOST)
+    assert read_npy(body, MOST * 64) == Tensor(BY_NAME["string"], (1_000_000,), [b""] * 1_000_000)
+    with pytest.raises(TooLargeError, match="20000 strings take 1300000 bytes, more than the 1048576"):
+        read_npy(npy(np.full(20_000, b"a")), MOST)
+
+
+def test_types_are_compared_before_strings_are_made() -> None:
+    """A model that takes no strings never has any made."""
+    body = with_header("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000000,)}")
+    text = "Expects arg[0] to be float but string is provided"
+    assert refusal(NPY, body) == text
+    assert refusal(NPZ, archive_of(("x.npy", body))) == text
+    with pytest.raises(TooLargeError, match=r"x\.npy: 1000000000000 strings that the body does not carry"):
+        inputs(NPZ, archive_of(("x.npy", body)), of_type("string"))
 
 
 def test_integers_stand_for_quantised_types_and_nothing_else_stands_for_another() -> None:
@@ -166,8 +184,10 @@ def test_lengths_that_do_not_fit() -> None:
 def test_empty_arrays_with_large_dimensions() -> None:
     ok = with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 1000000)}")
     assert lone(NPY, ok, "float").shape == (0, 1000000)
-    bad = with_header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, {1 << 62}, {1 << 62})}}")
-    assert "is not the shape of a tensor" in refusal(NPY, bad)
+    for descr, signature in (("<f4", ONE), ("|S1", of_type("string")), ("|S0", of_type("string"))):
+        for dims in (f"0, {1 << 62}, {1 << 62}", f"0, {1 << 63}", f"{1 << 62}, 4, 0"):
+            bad = with_header(f"{{'descr': '{descr}', 'fortran_order': False, 'shape': ({dims})}}")
+            assert "is not the shape of a tensor" in refusal(NPY, bad, signature)
 
 
 def test_bools_are_0_or_1() -> None:
@@ -307,6 +327,36 @@ def test_a_member_that_lies_about_its_size_is_inflated_no_further() -> None:
     struct.pack_into("<I", body, entry + 24, 1000)
     with pytest.raises(ServingError, match="is damaged"):
         list(read_members(body, MOST))
+
+
+def test_members_are_inflated_once_into_their_own_room() -> None:
+    size = 24 << 20
+    contents = header_bytes("|u1", (size,)) + bytes(size)
+    body = archive_of(("x.npy", contents), method=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        ((name, read),) = read_members(body, 1 << 30)
+        assert tracemalloc.get_traced_memory()[1] < size + (6 << 20)
+    finally:
+        tracemalloc.stop()
+    assert name == "x.npy"
+    assert read == contents
+
+
+@given(st.binary(max_size=2000), st.integers(1, 200), st.integers(0, 9))
+def test_whatever_is_deflated_is_inflated(content: bytes, times: int, level: int) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+        archive.writestr("x.npy", content * times)
+    ((_, read),) = read_members(file.getvalue(), MOST)
+    assert read == content * times
+
+
+def test_what_is_hard_to_deflate() -> None:
+    """More than one piece of it, going in and coming out."""
+    content = random.Random(5).randbytes(5 << 20) + bytes(5 << 20)
+    ((_, read),) = read_members(archive_of(("x.npy", content), method=zipfile.ZIP_DEFLATED), 1 << 30)
+    assert read == content
 
 
 def test_damaged_archives() -> None:

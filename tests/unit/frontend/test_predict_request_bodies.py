@@ -96,6 +96,13 @@ def test_few_values_for_many_elements() -> None:
         inputs(PROTOBUF, request.SerializeToString(), ONE)
 
 
+def test_strings_that_no_body_carries() -> None:
+    request = predict_request(x=texts(b"a"))
+    request.inputs["x"].tensor_shape.dim[0].size = 33_000_000
+    with pytest.raises(TooLargeError, match="strings that the message does not carry"):
+        inputs(PROTOBUF, request.SerializeToString(), of_type("string"))
+
+
 def test_more_dimensions_than_numpy_has() -> None:
     request = predict_request(x=numbers("float", np.ones((1,) * 60)))
     for _ in range(4):

@@ -60,6 +60,27 @@ def test_no_shapes(text: str) -> None:
     assert len(said) < 1000
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "999999999999999999,999999999999999999", "0,999999999999999999,999999999999999999", "-1,0", "-1,-1", "0,-1",
+        "-1,999999999999999999,999999999999999999", ",".join(["999999999999999999"] * 64), "99999999999999999999",
+        "1," * 10_000 + "1", "+1", "1_0", "0x1", "1e1", "\u0661", "\u00b2", "-0", "1\x00", "--1", "None",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float", "string", "bool"])
+@pytest.mark.parametrize("body", [b"", bytes(48)])
+def test_shapes_that_fit_no_body(text: str, dtype: str, body: bytes) -> None:
+    said = refusal(RAW, body, of_type(dtype), {SHAPE: text})
+    assert "expected" in said or "is not the shape" in said
+
+
+def test_shapes_without_elements() -> None:
+    for text, shape in (("0", (0,)), ("0,3", (0, 3)), ("-1,3", (0, 3)), ("00,1", (0, 1))):
+        assert lone(RAW, b"", "float", {SHAPE: text}).shape == shape
+        assert lone(RAW, b"", "float", {SHAPE: text}).packed().shape == shape
+
+
 @given(st.lists(st.integers(0, 10**17), max_size=64).map(tuple))
 def test_any_shape_as_python_writes_it(shape: tuple[int, ...]) -> None:
     text = str(shape)

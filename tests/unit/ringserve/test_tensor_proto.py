@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.tensor import BY_NAME, DTYPES, STRING
-from ringserve.tensor_proto import DecodedTensor, decode
+from ringserve.tensor_proto import DecodedTensor, decode, is_slow
 
 TensorProto = message_module("tensorflow.core.framework.tensor_pb2").TensorProto
 
@@ -168,6 +168,10 @@ def test_what_tensorflow_can_not_parse_is_refused(made: Any) -> None:
         proto("double", (1 << 20,)),
         proto("string", (1 << 62,)),
         proto("string", (1000,), string_val=[b"x" * 10_000]),
+        proto("string", (100_000,)),
+        proto("string", (100_000,), string_val=[b"x"]),
+        proto("string", (100_000,), string_val=[b""] * 100_000),
+        proto("string", (100_000,), tensor_content=bytes(100_000)),
     ],
 )
 def test_a_few_bytes_can_not_ask_for_much_memory(made: Any) -> None:
@@ -180,6 +184,46 @@ def test_the_limit_is_for_what_the_message_does_not_carry() -> None:
     assert len(decode(proto("float", (100,), tensor_content=bytes(400)), most_bytes=10).values) == 100
     assert len(decode(proto("float", (100,), float_val=[0.5] * 100), most_bytes=10).values) == 100
     assert len(decode(proto("float", (100,)), most_bytes=400).values) == 100
+
+
+def test_strings_that_the_message_does_not_carry() -> None:
+    most = 1 << 40
+    for made in (proto("string", (33_000_000,)), proto("string", ((1 << 20) + 2,), string_val=[b"x"])):
+        with pytest.raises(ServingError, match=r"strings that the message does not carry; expected at most 1048576"):
+            decode(made, most)
+    assert decode(proto("string", ((1 << 20) + 1,), string_val=[b"x"]), most).values == [b"x"] * ((1 << 20) + 1)
+
+
+def test_many_values() -> None:
+    """More than are taken from a message at a time."""
+    numbers = [index * 3 - 100_000 for index in range(100_001)]
+    decoded = decode(proto("int64", (100_003,), int64_val=numbers)).values
+    assert list(decoded) == [*numbers, numbers[-1], numbers[-1]]
+    assert list(decode(proto("int16", (99_999,), int_val=numbers)).values) == list(
+        np.array(numbers[:99_999]).astype(np.int16)
+    )
+    pairs = [float(index) for index in range(100_001)]
+    decoded = decode(proto("complex64", (50_000,), scomplex_val=pairs)).values
+    assert [decoded[0], decoded[-1]] == [1j, 99_998 + 99_999j]
+
+
+def test_which_messages_take_long() -> None:
+    for made in (
+        proto("float", (1 << 21,)),
+        proto("string", (1 << 17,)),
+        proto("int64", (100_000,), int64_val=range(100_000)),
+        proto("string", (100_000,), string_val=[b""] * 100_000),
+    ):
+        assert is_slow(made)
+    for made in (
+        TensorProto(),
+        proto("float", (3,), float_val=[1, 2, 3]),
+        proto("string", (2,), string_val=[b"a"]),
+        proto("float", (-1,)),
+        proto("float", (1 << 62, 1 << 62)),
+        TensorProto(dtype=9999),
+    ):
+        assert not is_slow(made), "quick to read, or to refuse"
 
 
 ORACLE = """

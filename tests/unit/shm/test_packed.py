@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+import tracemalloc
 from math import prod
 
 import numpy as np
@@ -89,6 +90,26 @@ def test_strings_round_trip(values: list[bytes]) -> None:
     ends, blob = packed.string_table(data, len(values))
     assert ends.tolist() == np.cumsum([len(value) for value in values], dtype=np.uint64).tolist()
     assert blob.tobytes() == b"".join(values)
+
+
+@pytest.mark.parametrize("value", [b"", b"text"])
+def test_many_strings_take_little_besides_their_table(value: bytes) -> None:
+    count = 200_000
+    tracemalloc.start()
+    try:
+        data = packed.pack_strings([value] * count)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data) + (4 << 20)
+    finally:
+        tracemalloc.stop()
+    assert len(data) == count * (8 + len(value))
+    assert packed.unpack_strings(data, count) == [value] * count
+
+
+def test_strings_of_all_lengths_in_several_joins() -> None:
+    values = [bytes([index % 251]) * (index % 7) for index in range(150_000)]
+    assert packed.unpack_strings(packed.pack_strings(values), len(values)) == values
+    lone = bytes(range(256)) * 4096
+    assert packed.pack_strings([lone]) == struct.pack("<Q", len(lone)) + lone
 
 
 def test_no_tensors() -> None:
