@@ -22,6 +22,7 @@ _FULL: Final = "The batch scheduling queue to which this task was submitted is f
 _FORMS_AFTER: Final = 8  # requests of one form before lanes with columns for it are asked for
 _MOST_SEEN: Final = 64  # forms that are counted at a time
 _ASK_AGAIN_NS: Final = 1_000_000_000
+_MOST_COUNTED: Final = 1 << 16  # rows of a packed request: a tensor without elements may have any number of them
 _MOST_FORMS: Final = 8  # a client can't make the server open lanes without end
 
 
@@ -142,7 +143,7 @@ class Endpoint:
         if packed.size(tensors) > room:
             text = f"The request's tensors take {packed.size(tensors)} bytes, the lane holds {room}: "
             raise TooLargeError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")
-        pending = lane.submit_packed(tensors, rows, now, deadline, tell)
+        pending = lane.submit_packed(tensors, min(rows, _MOST_COUNTED), now, deadline, tell)
         if pending is None:
             raise ServingError(Code.UNAVAILABLE, _FULL)
         return pending

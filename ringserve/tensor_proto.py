@@ -8,6 +8,7 @@ ignored. A tensor without elements may carry anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,11 +22,17 @@ Array = npt.NDArray[Any]
 #: Bytes of a tensor whose message is shorter than its elements, where the caller has no limit of its own.
 DEFAULT_MOST_BYTES: Final = 256 * 1024 * 1024
 
+#: What a string takes besides its text, before it is in a worker: it is an object of its own, with a place in a list.
+STRING_BYTES: Final = 64
+#: Strings of a tensor that its message does not carry: copies of the last one, or empty ones.
+MOST_ABSENT_STRINGS: Final = 1 << 20
+
 _MOST_DIMS: Final = 254
 _MOST_ELEMENTS: Final = (1 << 63) - 1
-_POINTER_BYTES: Final = 8
 _VARINT_BYTES: Final = 5  # of the 32-bit lengths of strings in `tensor_content`
 _BOOL: Final = BY_NAME["bool"].number
+_QUICK_VALUES: Final = 1 << 15
+_QUICK_BYTES: Final = 4 << 20
 
 # For each type the message's field, the numpy type of the field's values, and what to cast them to before they are taken
 # for the type's storage: int_val's numbers wrap to narrow integers, half_val's are bit patterns.
@@ -79,6 +86,20 @@ def decode(proto: Any, most_bytes: int = DEFAULT_MOST_BYTES) -> DecodedTensor:
     return DecodedTensor(dtype.number, shape, _numbers(proto, dtype, count, most_bytes))
 
 
+def is_slow(proto: Any) -> bool:
+    """Does `decode` take more than a few ms for this message? Not where the elements are in `tensor_content`."""
+    dtype = DTYPES.get(proto.dtype)
+    if dtype is None or not (dtype.numpy or dtype is STRING):
+        return False
+    try:
+        count = _element_count([dim.size for dim in proto.tensor_shape.dim])
+    except ServingError:
+        return False
+    if count <= _QUICK_VALUES or dtype is STRING:
+        return count > _QUICK_VALUES
+    return count * int(dtype.numpy[2:]) > _QUICK_BYTES or len(getattr(proto, _FIELDS[dtype.number][0])) > _QUICK_VALUES
+
+
 def _element_count(shape: Sequence[int]) -> int:
     """As TensorFlow counts: from the left, and no intermediate product may be beyond 63 bits."""
     if len(shape) > _MOST_DIMS:
@@ -128,47 +149,51 @@ def _strings(proto: Any, count: int, most_bytes: int) -> list[bytes]:
         return []
     content: bytes = proto.tensor_content
     if content:
-        return _strings_of_content(content, count)
-    strings = list(proto.string_val[:count])
-    missing = count - len(strings)
+        return _strings_of_content(content, count, most_bytes)
+    field = proto.string_val
+    missing = count - min(count, len(field))
+    if missing > MOST_ABSENT_STRINGS:
+        text = f"{missing} strings that the message does not carry; expected at most {MOST_ABSENT_STRINGS} of them"
+        raise ServingError(Code.RESOURCE_EXHAUSTED, text)
+    last = field[-1] if missing and len(field) else b""
+    _limit(count * STRING_BYTES + missing * len(last), most_bytes)
+    strings: list[bytes] = field[:count]
     if missing:
-        last = strings[-1] if strings else b""
-        _limit(sum(map(len, strings)) + missing * len(last) + count * _POINTER_BYTES, most_bytes)
+        _limit(sum(map(len, strings)) + count * STRING_BYTES + missing * len(last), most_bytes)
         strings += [last] * missing
     return strings
 
 
-def _strings_of_content(content: bytes, count: int) -> list[bytes]:
+def _strings_of_content(content: bytes, count: int, most_bytes: int) -> list[bytes]:
     """All lengths, as varints, and then all texts."""
     if count > len(content):
         raise _invalid(f"tensor_content has {len(content)} bytes, too few for {count} strings")
-    lengths = []
-    at = 0
-    for _ in range(count):
-        length, at = _varint(content, at)
-        lengths.append(length)
-    if at + sum(lengths) != len(content):
-        raise _invalid(f"tensor_content has {len(content)} bytes, not {at + sum(lengths)}")
-    strings = []
-    for length in lengths:
-        strings.append(content[at : at + length])
-        at += length
-    return strings
+    _limit(count * STRING_BYTES + len(content), most_bytes)
+    lengths, begin = _lengths(content, count)
+    ends = np.cumsum(lengths, dtype=np.int64) + begin
+    if ends[-1] != len(content):
+        raise _invalid(f"tensor_content has {len(content)} bytes, not {ends[-1]}")
+    return [content[at:end] for at, end in pairwise((begin, *ends.tolist()))]
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """The number at this place, of at most 32 bits, and the place behind it."""
-    value = 0
-    for index, byte in enumerate(content[at : at + _VARINT_BYTES]):
-        value |= (byte & 0x7F) << 7 * index
-        if byte < 0x80:
-            return value & 0xFFFFFFFF, at + index + 1
-    raise _invalid("tensor_content has a string's length without an end")
+def _lengths(content: bytes, count: int) -> tuple[Array, int]:
+    """The numbers that the content begins with, of at most 32 bits each, and where the last one ends."""
+    table = np.frombuffer(content, np.uint8, min(len(content), count * _VARINT_BYTES))
+    ends = np.flatnonzero(table < 0x80)[:count] + 1
+    sizes = np.diff(ends, prepend=0)
+    if len(ends) < count or int(sizes.max()) > _VARINT_BYTES:
+        raise _invalid("tensor_content has a string's length without an end")
+    starts = ends - sizes
+    lengths = np.zeros(count, np.int64)
+    for place in range(int(sizes.max())):
+        has = sizes > place
+        lengths[has] |= (table[starts[has] + place] & 0x7F).astype(np.int64) << 7 * place
+    return lengths & 0xFFFFFFFF, int(ends[-1])
 
 
 def _limit(nbytes: int, most_bytes: int) -> None:
     if nbytes > most_bytes:
-        text = f"A tensor's few values stand for {nbytes} bytes, more than the limit of {most_bytes}"
+        text = f"A tensor's values stand for {nbytes} bytes, more than the limit of {most_bytes}"
         raise ServingError(Code.RESOURCE_EXHAUSTED, text)
 
 

@@ -24,6 +24,7 @@ from shm.layout import ALIGNMENT, align
 
 _HEAD = struct.Struct("<QII")
 _TENSOR = struct.Struct("<IIQQ")
+_JOINED = 1 << 14  # strings at a time: Python's join takes 80 bytes for each, until it is done
 MOST_TENSORS = 1 << 16
 MOST_DIMS = 254  # TensorFlow's own limit of a shape's rank
 
@@ -98,13 +99,20 @@ def message_length(source: memoryview) -> int:
 
 def pack_strings(strings: Sequence[bytes]) -> bytes:
     """The bytes of a string tensor."""
-    ends = np.cumsum(np.fromiter(map(len, strings), dtype="<u8", count=len(strings)), dtype="<u8")
-    return ends.tobytes() + b"".join(strings)
+    count = len(strings)
+    ends = np.cumsum(np.fromiter(map(len, strings), dtype="<u8", count=count), dtype="<u8")
+    if count <= _JOINED:
+        return b"".join((ends.tobytes(), *strings))
+    if not ends[-1]:
+        return ends.tobytes()
+    return b"".join((ends.data, *[b"".join(strings[at : at + _JOINED]) for at in range(0, count, _JOINED)]))
 
 
 def unpack_strings(data: Buffer, count: int) -> list[bytes]:
     """The strings of a tensor of `count` elements. Raises ValueError when its table does not fit its bytes."""
     ends, blob = string_table(data, count)
+    if not len(blob):
+        return [b""] * count
     text = blob.tobytes()
     starts = [0, *ends.tolist()]
     return [text[a:b] for a, b in pairwise(starts)]

@@ -13,21 +13,24 @@ from frontend.endpoint import TooLargeError
 from frontend.tensors import Array, Tensor
 from ringserve.errors import Code, ServingError
 from ringserve.tensor import BY_NAME, DType
+from ringserve.tensor_proto import MOST_ABSENT_STRINGS, STRING_BYTES
 
 MOST_DIMS: Final = 64  # numpy's limit
 _MOST_ELEMENTS: Final = (1 << 63) - 1
+#: What takes no more than a few ms to make: more is better made in a thread.
+QUICK_STRINGS: Final = 1 << 15
+QUICK_BYTES: Final = 4 << 20
 _BOOL: Final = BY_NAME["bool"]
-_END_BYTES: Final = 8  # what a string takes besides its text, on its way to a worker
 
 
 def element_count(shape: Sequence[int]) -> int:
     """Raises ServingError (INVALID_ARGUMENT) for what is not a shape that numpy can have."""
     if len(shape) > MOST_DIMS:
         raise invalid(f"a tensor of {len(shape)} dimensions; expected at most {MOST_DIMS}")
-    count = math.prod(shape)
-    if count > _MOST_ELEMENTS or (shape and min(shape) < 0):
+    # As numpy counts, which leaves zeros out: no other dimensions may be too large because one is 0.
+    if math.prod([dim for dim in shape if dim]) > _MOST_ELEMENTS or (shape and min(shape) < 0):
         raise invalid(f"{list(shape)} is not the shape of a tensor")
-    return count
+    return math.prod(shape)
 
 
 def shaped(flat: Array, shape: tuple[int, ...]) -> Array:
@@ -60,9 +63,16 @@ def check_bools(array: Array) -> None:
 
 def limit_strings(count: int, nbytes: int, most_bytes: int) -> None:
     """Raises ServingError before `count` strings of together `nbytes` are made, if they are too many."""
-    needed = count * _END_BYTES + nbytes
+    needed = count * STRING_BYTES + nbytes
     if needed > most_bytes:
         raise too_large(f"{count} strings take {needed} bytes", most_bytes)
+
+
+def limit_absent_strings(count: int) -> None:
+    """Raises ServingError before `count` strings are made that take no bytes of the body, if they are too many."""
+    if count > MOST_ABSENT_STRINGS:
+        text = f"{count} strings that the body does not carry; expected at most {MOST_ABSENT_STRINGS} of them"
+        raise TooLargeError(Code.RESOURCE_EXHAUSTED, text)
 
 
 def too_large(what: str, most_bytes: int) -> TooLargeError:

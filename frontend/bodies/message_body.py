@@ -27,6 +27,9 @@ class MessageBody(TensorBody):
     def sent(self, signature: Signature) -> Mapping[str, Tensor]:
         return self._sent
 
+    def forget(self) -> None:
+        self._sent = {}
+
 
 class MessageAnswer:
     """An answer's message. Implements `TensorAnswer`."""

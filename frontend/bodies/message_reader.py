@@ -14,6 +14,7 @@ import msgpack
 
 from frontend.bodies.arrays import invalid, limit_strings
 from frontend.bodies.body_options import Buffer
+from ringserve.tensor_proto import STRING_BYTES
 
 _SMALL: Final = 4096  # bytes of a message that the package reads faster, copies and all
 _MOST_AT_ONCE: Final = 256  # elements for which the package makes room before it has seen them, in each nested array
@@ -67,6 +68,21 @@ def read_message(body: Buffer, most_bytes: int) -> Any:
     return value
 
 
+def has_many_strings(body: Buffer, most: int) -> bool:
+    """Are there more than `most` values in the long arrays of the message? No more of them than that are read.
+
+    Raises ServingError (INVALID_ARGUMENT) as `read_message` does. A message that ends too early has not many.
+    """
+    skimmer = _Skimmer(body, most)
+    try:
+        skimmer.value(0)
+    except _ManyStringsError:
+        return True
+    except (IndexError, struct.error):
+        pass  # whoever reads it will say so
+    return False
+
+
 def _extension(code: int, data: bytes) -> Extension:
     return _EXTENSION
 
@@ -115,7 +131,9 @@ class _Reader:
 
     def _sized(self, kind: str, size: int, depth: int) -> Any:
         if kind == "array":
-            return self._strings(size) if size > _LONG else [self.value(depth + 1) for _ in range(size)]
+            if size > _LONG and not self._has_array():
+                return self._strings(size)
+            return [self.value(depth + 1) for _ in range(size)]
         if kind == "map":
             return self._map(size, depth)
         if kind == "ext":
@@ -126,6 +144,11 @@ class _Reader:
         if kind == "bin":
             return self.view[begin : self.at]
         return _EXTENSION if kind == "ext" else str(self.view[begin : self.at], "utf-8", "surrogateescape")
+
+    def _has_array(self) -> bool:
+        """Is the next value an array? Then so are the others: they are inputs."""
+        code = self.view[self.at]
+        return 0x90 <= code < 0xA0 or code in (0xDC, 0xDD)
 
     def _map(self, size: int, depth: int) -> dict[str, Any]:
         found = {}
@@ -162,6 +185,24 @@ class _Reader:
             raise IndexError
         self.at += unpacker.tell()
         return values
+
+
+class _ManyStringsError(Exception):
+    """There are."""
+
+
+class _Skimmer(_Reader):
+    """Stops where there are many strings."""
+
+    def __init__(self, body: Buffer, most: int) -> None:
+        super().__init__(body, most * STRING_BYTES)
+        self._strings_left = most
+
+    def _strings(self, count: int) -> list[Any]:
+        self._strings_left -= count
+        if self._strings_left < 0:
+            raise _ManyStringsError
+        return super()._strings(count)
 
 
 class _Chunks:

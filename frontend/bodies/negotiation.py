@@ -19,23 +19,22 @@ from frontend.bodies.predict_request_body import PredictRequestBody, PredictResp
 from frontend.bodies.raw_body import DTYPE, SHAPE, RawAnswer, RawBody
 from frontend.bodies.tensor_body import AskingBody, TensorAnswer
 from frontend.bodies.tensor_message import read_request
+from frontend.bodies.weight import is_heavy
 from frontend.catalog import ModelSpec
 from frontend.request_body import AnswerFormat
 from ringserve.signature import DEFAULT_SIGNATURE
 
-__all__ = ["BodyOptions", "Decoder", "answer_format", "decoder"]
-
-
-def is_heavy(content_type: str, body: Buffer) -> bool:
-    """Placeholder until the real one below is written (remove)."""
-    return False
+__all__ = ["BodyOptions", "Decoder", "answer_format", "decoder", "is_heavy"]
 
 
 class Decoder(Protocol):
     """Reads a body of one kind."""
 
     def __call__(self, body: Buffer, headers: Mapping[str, str], spec: ModelSpec, options: BodyOptions) -> AskingBody:
-        """`headers`: any case; `spec`: what the URL asks for. Raises ServingError. The body must not change any more."""
+        """`headers`: any case; `spec`: what the URL asks for. Raises ServingError. The body must not change any more.
+
+        May be called in any thread.
+        """
 
 
 def decoder(content_type: str, headers: Mapping[str, str]) -> Decoder | None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from frontend.bodies.arrays import check_bools, element_count, invalid, limit_strings, shaped
+from frontend.bodies.arrays import (
+    QUICK_BYTES,
+    QUICK_STRINGS,
+    check_bools,
+    element_count,
+    invalid,
+    limit_absent_strings,
+    limit_strings,
+    shaped,
+)
 from frontend.bodies.body_options import Buffer
 from frontend.bodies.element_types import BY_STORAGE
 from frontend.bodies.npy_header import NpyHeader, header_bytes, read_header
@@ -23,29 +32,58 @@ _MOST_PADDED: Final = 256 << 20  # bytes: in an array all strings are as long as
 _CHARACTER_BYTES: Final = 4
 
 
-def read_npy(data: Buffer, most_bytes: int) -> Tensor:
-    """Numbers in C order are a view of the data. Raises ServingError.
+class NpyArray(NamedTuple):
+    """An array in a body: its type is known, its elements were not looked at."""
 
-    Strings may be bytes ("S") or text ("U", which becomes UTF-8). NULs at their end are no part of them: that is how numpy
-    stores them. `most_bytes`: of strings on their way to a worker.
-    """
+    dtype: DType
+    header: NpyHeader
+    elements: memoryview
+
+    def tensor(self, most_bytes: int) -> Tensor:
+        """Numbers in C order are a view of the data. Raises ServingError.
+
+        Strings may be bytes ("S") or text ("U", which becomes UTF-8). NULs at their end are no part of them: that is how
+        numpy stores them. `most_bytes`: of strings on their way to a worker.
+        """
+        dtype, header, elements = self
+        if dtype is STRING:
+            return Tensor(dtype, header.shape, _strings(header, elements, most_bytes))
+        storage = np.dtype(dtype.numpy)
+        if not len(elements):
+            return Tensor(dtype, header.shape, shaped(np.empty(0, storage), header.shape))
+        stored = storage.newbyteorder(">") if header.order == ">" else storage
+        array = _ordered(np.frombuffer(elements, stored), header)
+        if dtype.name == "bool":
+            check_bools(array)
+        return Tensor(dtype, header.shape, np.ascontiguousarray(array, storage) if array.ndim else array.astype(storage))
+
+    @property
+    def is_slow(self) -> bool:
+        """Does `tensor` take more than a few ms?"""
+        if self.dtype is STRING:
+            return element_count(self.header.shape) > QUICK_STRINGS
+        return len(self.elements) > QUICK_BYTES and (self.header.fortran or self.header.order == ">")
+
+
+def find_npy(data: Buffer) -> NpyArray:
+    """The array that the data is. Raises ServingError, also where there are not as many bytes as it takes."""
     header, begin = read_header(data)
     elements = memoryview(data)[begin:]
-    if header.kind[:1] in ("S", "U"):
-        return Tensor(STRING, header.shape, _strings(header, elements, most_bytes))
-    dtype = BY_STORAGE.get(header.kind)
-    if dtype is None:
+    letter, digits = header.kind[:1], header.kind[1:]
+    if letter in ("S", "U") and digits.isascii() and digits.isdigit() and len(digits) < 10:
+        dtype, width = STRING, int(digits) * (1 if letter == "S" else _CHARACTER_BYTES)
+    elif header.kind in BY_STORAGE:
+        dtype = BY_STORAGE[header.kind]
+        width = int(dtype.numpy[2:])
+    else:
         raise _unknown_type(header)
-    count = element_count(header.shape)
-    storage = np.dtype(dtype.numpy)
-    _check_length(header, elements, count * storage.itemsize)
-    stored = storage.newbyteorder(">") if header.order == ">" else storage
-    if not count:
-        return Tensor(dtype, header.shape, shaped(np.empty(0, storage), header.shape))
-    array = _ordered(np.frombuffer(elements, stored), header)
-    if dtype.name == "bool":
-        check_bools(array)
-    return Tensor(dtype, header.shape, np.ascontiguousarray(array, storage) if array.ndim else array.astype(storage))
+    _check_length(header, elements, element_count(header.shape) * width)
+    return NpyArray(dtype, header, elements)
+
+
+def read_npy(data: Buffer, most_bytes: int) -> Tensor:
+    """The tensor in the data. Raises ServingError; see `NpyArray.tensor`."""
+    return find_npy(data).tensor(most_bytes)
 
 
 def _ordered(flat: Array, header: NpyHeader) -> Array:
@@ -55,18 +93,15 @@ def _ordered(flat: Array, header: NpyHeader) -> Array:
 
 
 def _strings(header: NpyHeader, elements: memoryview, most_bytes: int) -> list[bytes]:
-    letter, digits = header.kind[0], header.kind[1:]
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise _unknown_type(header)
-    width = int(digits) * (1 if letter == "S" else _CHARACTER_BYTES)
     count = element_count(header.shape)
-    _check_length(header, elements, count * width)
+    if not len(elements):
+        limit_absent_strings(count)
     limit_strings(count, len(elements), most_bytes)
-    if not count or not width:
+    if not len(elements):
         return [b""] * count
     order = ">" if header.order == ">" else "<"
-    array = _ordered(np.frombuffer(elements, f"{order}{letter}{digits}"), header)
-    if letter == "S":
+    array = _ordered(np.frombuffer(elements, f"{order}{header.kind}"), header)
+    if header.kind[0] == "S":
         return array.reshape(-1).tolist()  # in C order, whatever the order of the data
     try:
         if int(np.frombuffer(elements, f"{order}u4").max()) > sys.maxunicode:
@@ -91,11 +126,11 @@ def _unknown_type(header: NpyHeader) -> ServingError:
     return invalid(f".npy data of type {header.kind[:32]!r}; expected one of {kinds}, S or U")
 
 
-def as_declared(tensor: Tensor, spec: TensorSpec) -> Tensor:
+def as_declared(array: NpyArray, spec: TensorSpec) -> NpyArray:
     """numpy has no quantised types: arrays of integers stand for them."""
-    if tensor.dtype is not spec.dtype and spec.dtype.numpy == tensor.dtype.numpy and "q" in spec.dtype.name:
-        return tensor._replace(dtype=spec.dtype)
-    return tensor
+    if array.dtype is not spec.dtype and spec.dtype.numpy == array.dtype.numpy and "q" in spec.dtype.name:
+        return array._replace(dtype=spec.dtype)
+    return array
 
 
 def check_npy(dtype: DType) -> None:

@@ -20,7 +20,7 @@ from ringserve.protos import message_module
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import dtype_of
-from ringserve.tensor_proto import DecodedTensor
+from ringserve.tensor_proto import DecodedTensor, is_slow
 
 PROTOBUF: Final = "application/x-protobuf"
 
@@ -50,6 +50,7 @@ class PredictRequestBody:
         """`asked`: what the message and the URL ask for together."""
         self.spec = asked.spec
         self.timeout = asked.timeout
+        self.heavy = any(map(is_slow, request.inputs.values()))
         self._request = request
         self._answer = answer
         self._options = options
@@ -58,6 +59,7 @@ class PredictRequestBody:
         return predict_signature(self._request, signatures, self._options.check_method)
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
+        """Once. Raises ServingError."""
         try:
             tensors = predict_inputs(self._request, signature, self._options.most_bytes)
         except ServingError as error:
@@ -65,6 +67,7 @@ class PredictRequestBody:
                 raise TooLargeError(error.code, error.message) from error
             raise
         self._answer.check(signature)
+        self._request = None
         return [_tensor(tensor) for tensor in tensors]
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:

@@ -35,7 +35,7 @@ class RawBody(TensorBody):
     ) -> None:
         """Raises ServingError for headers that mean nothing."""
         super().__init__(asked, answer, options)
-        self._body = body
+        self._body: Buffer = body
         name, shape = headers.get(DTYPE), headers.get(SHAPE)
         self._dtype = None if name is None else _dtype(name)
         self._shape = None if shape is None else parse_shape(shape)
@@ -48,6 +48,9 @@ class RawBody(TensorBody):
         if dtype.numpy == spec.dtype.numpy and "q" in spec.dtype.name:
             dtype = spec.dtype  # integers stand for quantised ones, as in arrays of numpy's
         return {alias: raw_tensor(dtype, shape, self._body)}
+
+    def forget(self) -> None:
+        self._body = b""
 
 
 def raw_tensor(dtype: DType, shape: tuple[int, ...] | None, data: Buffer) -> Tensor:

@@ -14,6 +14,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
+from ringserve.tensor import DType
 
 
 class TensorAnswer(AnswerFormat, Protocol):
@@ -26,15 +27,31 @@ class TensorAnswer(AnswerFormat, Protocol):
 class AskingBody(RequestBody, Protocol):
     """A body that may say more about the request than its URL does.
 
-    `spec`: the version to resolve; `timeout` in ns, None: the body does not say.
+    `spec`: the version to resolve; `timeout` in ns, None: the body does not say. `heavy`: `inputs` takes more than a few
+    ms. It may be called in any thread, but only once: whatever the inputs don't need of the body is let go then.
     """
 
     spec: ModelSpec
     timeout: int | None
 
+    @property
+    def heavy(self) -> bool: ...
+
+
+class Unread(Protocol):
+    """A tensor of a body whose elements were not looked at."""
+
+    @property
+    def dtype(self) -> DType: ...
+
+    def tensor(self, most_bytes: int) -> Tensor:
+        """`most_bytes`: of strings on their way to a worker. Raises ServingError."""
+
 
 class TensorBody:
     """Implements `AskingBody`; the subclasses parse, and know what was sent."""
+
+    heavy = False
 
     def __init__(self, asked: Asked, answer: TensorAnswer, options: BodyOptions) -> None:
         self.spec = asked.spec
@@ -42,6 +59,7 @@ class TensorBody:
         self._asked = asked
         self._answer = answer
         self._check_method = options.check_method
+        self._most_bytes = options.most_bytes
 
     def signature(self, signatures: Mapping[str, Signature]) -> Signature:
         """Raises ServingError with the text that upstream's REST API has for it."""
@@ -54,15 +72,21 @@ class TensorBody:
         return signature
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
-        """Raises ServingError with the texts that upstream's gRPC API has: neither converts between types."""
-        tensors = in_order(self.sent(signature), signature)
+        """Once. Raises ServingError with the texts that upstream's gRPC API has: neither converts between types."""
+        sent = in_order(self.sent(signature), signature)
         check_output_filter(self._asked.outputs, signature)
-        check_dtypes([tensor.dtype.number for tensor in tensors], signature)
+        check_dtypes([tensor.dtype.number for tensor in sent], signature)
         self._answer.check(signature)
+        tensors = [tensor if isinstance(tensor, Tensor) else tensor.tensor(self._most_bytes) for tensor in sent]
+        self.forget()
         return tensors
 
-    def sent(self, signature: Signature) -> Mapping[str, Tensor]:
+    def sent(self, signature: Signature) -> Mapping[str, Tensor | Unread]:
         """The tensors by alias. Raises ServingError."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Let go what was sent: the request may wait long for its answer."""
         raise NotImplementedError
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+import numpy as np
+
 from frontend.bodies.arrays import invalid, too_large
 from frontend.bodies.body_options import Buffer
 
@@ -24,6 +26,8 @@ _ENCRYPTED: Final = 0x1
 _UTF8: Final = 0x800
 _STORED: Final = 0
 _DEFLATED: Final = 8
+_PACKED_PIECE: Final = 64 << 10  # bytes that are inflated at a time
+_PIECE: Final = 1 << 20  # bytes that come of it at a time
 _EXPECTED: Final = "expected the bytes that numpy.savez writes"
 
 
@@ -51,6 +55,11 @@ def read_members(archive: Buffer, most_bytes: int) -> Iterator[tuple[str, memory
         raise too_large(f"the archive's members take {total} bytes", most_bytes)
     for member in members:
         yield member.name, _contents(view, member)
+
+
+def inflated_bytes(archive: Buffer) -> int:
+    """Bytes that have to be inflated, as the directory announces them. Raises ServingError."""
+    return sum(member.size for member in _directory(memoryview(archive)) if member.method == _DEFLATED)
 
 
 def _directory(view: memoryview) -> Iterator[Member]:
@@ -103,15 +112,36 @@ def _contents(view: memoryview, member: Member) -> memoryview:
 
 
 def _inflated(packed: memoryview, member: Member) -> memoryview:
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    # Not a bytearray, which would be filled with zeros: a size that is a lie takes no memory.
+    contents = np.empty(member.size, np.uint8).data
+    at = checksum = 0
     try:
-        # One byte more than announced: a stream that has it is no longer than what is refused.
-        contents = stream.decompress(packed, member.size + 1)
+        for piece in _pieces(packed):
+            end = at + len(piece)
+            if end > member.size:
+                raise _damaged(member)
+            contents[at:end] = piece
+            checksum = zlib.crc32(piece, checksum)
+            at = end
     except zlib.error:
         raise _damaged(member) from None
-    if not stream.eof or len(contents) != member.size or zlib.crc32(contents) != member.checksum:
+    if at != member.size or checksum != member.checksum:
         raise _damaged(member)
-    return memoryview(contents)
+    return contents
+
+
+def _pieces(packed: memoryview) -> Iterator[bytes]:
+    """What is inflated, piece by piece: other threads have their turn meanwhile. Raises zlib.error, also for a part."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    at = 0
+    while not stream.eof:
+        given: Buffer = stream.unconsumed_tail
+        if not given:
+            given, at = packed[at : at + _PACKED_PIECE], at + _PACKED_PIECE
+        piece = stream.decompress(given, _PIECE)
+        if not piece and not given:
+            raise zlib.error("the stream has no end")
+        yield piece
 
 
 def _damaged(member: Member) -> Exception:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from frontend.rest.json_dialect import NumberError, parse_dialect, to_float, to_int
+from frontend.rest.json_dialect import NumberError, parse_dialect, to_float, to_int, with_low_bytes
 from frontend.rest.json_dump import dump
 from frontend.rest.json_fault import check_at, extent, half_pair, raise_fault, raise_number_fault
 from ringserve.errors import Code, ServingError
@@ -16,12 +16,8 @@ from ringserve.errors import Code, ServingError
 _BACKSLASH: Final = ord("\\")
 _HIDDEN: Final = re.compile(rb"\\u00[5-7]")  # how upstream's names, or parts of them, may be written as well
 _BEFORE: Final = re.compile("\ufeff?[ \t\r\n]*")
-_WORDS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*+"|-NaN|Inf(?!inity)', re.DOTALL)
-#: The second half of a surrogate pair behind anything but the first; and any escape, a whole pair being one.
-_LONE_LOW: Final = re.compile(r"\\u(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)[dD][c-fC-F][0-9a-fA-F]{2}")
-_ESCAPE: Final = re.compile(
-    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u([dD][c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
+#: A string ends with the text where it has no end: were such a one no match, each quote in it would be tried.
+_WORDS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|-NaN|Inf(?!inity)', re.DOTALL)
 _DIGITS: Final = bytes.maketrans(b"123456789E", b"000000000e")
 _LONG, _LONGEST = b"0" * 19, b"0" * 300  # digits of a number that 64 bits, or a double, may not hold
 _SHORT: Final = 8 << 10  # bytes that plain Python parses in a few milliseconds
@@ -93,9 +89,8 @@ def parse_exactly(body: bytes, last_inside: bool = False) -> Any:
 
 def _parsed_anyhow(body: bytes, text: str, start: int, last_inside: bool) -> Any:
     """By the standard library; what it does not know said in its own words. Raises what it raises."""
-    shown = text
-    if b"\\u" in body and (b"\\\\u" in body or _LONE_LOW.search(text) is not None):
-        shown = _ESCAPE.sub(_three_bytes, text)
+    plain = with_low_bytes(body)
+    shown = text if plain is body else plain.decode("utf-8", "surrogateescape")
     try:
         document = _parsed(body, shown, start, last_inside)
     except json.JSONDecodeError:
@@ -141,10 +136,3 @@ class _LastInside:
 
 def _known_word(found: re.Match[str]) -> str:
     return {"-NaN": "NaN", "Inf": "Infinity"}.get(found[0], found[0])
-
-
-def _three_bytes(found: re.Match[str]) -> str:
-    """The second half of a surrogate pair that comes alone stands for itself, in UTF-8's pattern."""
-    if found[1] is None:
-        return found[0]
-    return chr(int(found[1], 16)).encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")

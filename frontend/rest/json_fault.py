@@ -15,15 +15,19 @@ import numpy as np
 from frontend.rest.json_dialect import DialectParser
 from ringserve.errors import Code, ServingError
 
-_STRING: Final = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*+")', re.DOTALL)
-_WORDS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*+"|-NaN|-?Inf(?!inity)', re.DOTALL)
+#: A string and its end: that of the text where it has none. Were such a one no match, each quote in it would be tried.
+_STRING: Final = re.compile(rb'("[^"\\]*+(?:\\.[^"\\]*+)*+)("|\\?\Z)', re.DOTALL)
+_WORDS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|-NaN|-?Inf(?!inity)', re.DOTALL)
 #: Words that the standard library does not know, as others of the same length.
 _KNOWN_WORDS: Final = {b"-NaN": b" NaN", b"Inf": b"NaN", b"-Inf": b" NaN"}
 _HALF_PAIR: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})")
+_ESCAPED_HALF: Final = re.compile(rb"(?<!\\)(?:\\\\)*+(" + _HALF_PAIR.pattern + rb")")  # behind backslashes, in pairs
+_SPACE: Final = re.compile("[ \t\r\n]*")
 _MORE_DIGITS: Final = re.compile(rb"[0-9]|\.[0-9]|[eE][+-]?[0-9]")
 _IN_NUMBERS: Final = b"0123456789.eE+-"
 _BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRUCTURE: Final = b",:[]{}"
+_BACKSLASH: Final = ord("\\")
 _DECODER: Final = json.JSONDecoder(parse_float=len, parse_int=len)  # of any size, and at once
 
 
@@ -69,18 +73,13 @@ def half_pair(body: bytes) -> int:
 
     That is wrong, but not for the standard library.
     """
-    for found in _HALF_PAIR.finditer(body):
-        if _is_escape(body, found.start()):
-            return found.start()
-    return -1
-
-
-def _is_escape(body: bytes, at: int) -> bool:
-    """Is the backslash here not escaped itself?"""
-    first = at
-    while first and body[first - 1] == ord("\\"):
-        first -= 1
-    return (at - first) % 2 == 0
+    found = _HALF_PAIR.search(body)
+    if found is None:
+        return -1
+    if body[found.start() - 1] != _BACKSLASH:  # of which one more may stand for itself
+        return found.start()
+    found = _ESCAPED_HALF.search(body)
+    return -1 if found is None else found.start(1)
 
 
 def _check_pairs(body: bytes, end: int) -> None:
@@ -98,11 +97,10 @@ def extent(body: bytes) -> int:
     if b"Inf" in body or b"-NaN" in body:
         body = _WORDS.sub(lambda found: _KNOWN_WORDS.get(found[0], found[0]), body)
     text = body.decode("latin-1")  # a byte is a character
-    start = 3 if body.startswith(b"\xef\xbb\xbf") else 0
-    while text[start] in " \t\r\n":
-        start += 1
+    space = _SPACE.match(text, 3 if body.startswith(b"\xef\xbb\xbf") else 0)
+    assert space is not None
     try:
-        return _DECODER.raw_decode(text, start)[1]
+        return _DECODER.raw_decode(text, space.end())[1]
     except json.JSONDecodeError as error:
         return error.pos
 
@@ -130,23 +128,22 @@ class _Last(NamedTuple):
 
 def _last_token(prefix: bytes) -> _Last:
     """`prefix`: the beginning of a document, right as far as it goes; it may end inside a string."""
-    pieces = _STRING.split(prefix)
+    pieces = _STRING.split(prefix)  # what is outside, a string, its end, what is outside and so on
     tail = pieces[-1]
     start = len(prefix) - len(tail)
-    quote = tail.find(b'"')
-    if quote >= 0:  # of a string that has no end
-        return _behind(pieces, tail[:quote], start, start + quote)
-    if len(pieces) > 1 and not tail.strip(b" \t\r\n0123456789+-.eEINTYaeflnrstuy"):
-        # A name or a text, and nothing behind it that says what it was.
-        start -= len(pieces[-2])
-        return _behind(pieces[:-2], pieces[-3], start - len(pieces[-3]), start)
+    if len(pieces) > 1:
+        string, end = pieces[-3:-1]
+        if end != b'"' or not tail.strip(b" \t\r\n0123456789+-.eEINTYaeflnrstuy"):
+            # It has no end; or it is a name or a text, and nothing behind it says what it was.
+            start -= len(string) + len(end)
+            return _behind(pieces[:-3], pieces[-4], start - len(pieces[-4]), start)
     return _behind(pieces, tail, start, None)
 
 
 def _behind(pieces: list[bytes], piece: bytes, base: int, start: int | None) -> _Last:
     """`piece` begins at `base`; without a `start` the token begins behind the last of its brackets, commas and colons."""
     at = max(piece.rfind(bytes((mark,))) for mark in _STRUCTURE)
-    outside = b"".join(pieces[:-1:2]) + piece[: at + 1]
+    outside = b"".join(pieces[:-1:3]) + piece[: at + 1]
     if start is None or piece[at : at + 1] in b"[{":
         start = base + at + 1
     return _Last(start, piece[at : at + 1], outside)
@@ -155,8 +152,9 @@ def _behind(pieces: list[bytes], piece: bytes, base: int, start: int | None) -> 
 def _innermost(outside: bytes) -> int | None:
     """The bracket of the innermost list or object that is open behind this."""
     brackets = np.frombuffer(outside.translate(None, _BRACKETS), np.uint8)
-    depth = np.cumsum(np.where(brackets & 6 == 2, 1, -1))
+    depth = np.cumsum(np.where(brackets & 6 == 2, np.int8(1), np.int8(-1)), dtype=np.int32)
     if not depth.size or depth[-1] <= 0:
         return None
-    outer = np.flatnonzero(depth < depth[-1])
-    return int(brackets[outer[-1] + 1 if outer.size else 0])
+    outer = (depth < depth[-1])[::-1]
+    behind = int(outer.argmax())  # brackets since the last one outside it
+    return int(brackets[depth.size - behind if outer[behind] else 0])

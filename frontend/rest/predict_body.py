@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from frontend.request_body import Answer
 from frontend.rest.json_arrays import SMALLEST_NUMBER_BODY, number_body, tensor_from_lists
 from frontend.rest.json_document import parse_document, parse_exactly
 from frontend.rest.json_dump import dump
-from frontend.rest.json_values import is_b64, tensor_from_value, tensor_of
+from frontend.rest.json_values import elements_alike, first_unlike, is_b64, tensor_from_value, tensor_of
 from frontend.rest.predict_answer import encode_answer
 from frontend.rest.repeated_names import may_repeat
 from frontend.rest.signature_name import signature_name
@@ -139,7 +141,7 @@ def _rows(document: dict[str, Any], instances: Any, specs: tuple[TensorSpec, ...
     if not _is_named(first):
         if len(specs) > 1:  # an object that stands for bytes: upstream takes it for a value of one input
             raise _too_few(specs)
-        return [_joined(instances, specs[0], _plain, "")]
+        return [_joined(instances, specs[0], "")]
     by_alias = {spec.alias: spec for spec in specs}
     names = by_alias.keys() if "b64" not in by_alias else None  # what an object of that name alone is has to be looked at
     try:
@@ -157,7 +159,8 @@ def _rows(document: dict[str, Any], instances: Any, specs: tuple[TensorSpec, ...
 
 def _short_names(instances: list[Any]) -> list[Any] | None:
     """With names only up to their first zero: upstream takes them for C strings here. None where there are no zeros."""
-    if not any("\0" in name for instance in instances if type(instance) is dict for name in instance):
+    named = [instance for instance in instances if type(instance) is dict]
+    if not any("\0" in name for name in set(chain.from_iterable(named))):
         return None
     return [_cut_names(instance) if type(instance) is dict else instance for instance in instances]
 
@@ -175,28 +178,44 @@ def _too_few(specs: tuple[TensorSpec, ...]) -> ServingError:
 
 
 def _named_column(instances: list[dict[str, Any]], spec: TensorSpec) -> Tensor:
-    fast = tensor_from_lists([instance[spec.alias] for instance in instances], spec.dtype)
-    if fast is not None:
-        return fast
-    return _joined(instances, spec, lambda _, instance: instance[spec.alias], f" key: {spec.alias}")
-
-
-def _plain(index: int, instance: Any) -> Any:
-    if _is_named(instance):
-        text = f"Expecting value/list but got object at item {index} of input list"
-        raise ServingError(Code.INVALID_ARGUMENT, text)
-    return instance
+    values = [instance[spec.alias] for instance in instances]
+    fast = tensor_from_lists(values, spec.dtype)
+    return fast if fast is not None else _joined(values, spec, f" key: {spec.alias}")
 
 
 def _find_fault(instances: list[Any], by_alias: dict[str, TensorSpec]) -> None:
     """Something is wrong: raise for what is wrong first, going element by element and name by name, as upstream does."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for index, instance in enumerate(instances):
-        for key, value in instance.items() if _is_named(instance) else ():
-            if key not in by_alias:
-                break
-            shapes[key] = _element(value, by_alias[key], shapes.get(key), index, f" key: {key}").shape
-        _check_names(index, instance, by_alias)
+    _check_instance(0, instances[0], by_alias, shapes)
+    if len(instances) > 1:
+        behind = instances[1:]
+        index = 1 + first_unlike(behind, lambda some: _alike(some, by_alias, shapes))
+        _check_instance(index, instances[index], by_alias, shapes)
+
+
+def _check_instance(index: int, instance: Any, by_alias: dict[str, TensorSpec], shapes: dict[str, tuple[int, ...]]) -> None:
+    """`shapes`: of the instances before it; those of the first one are put there."""
+    for key, value in instance.items() if _is_named(instance) else ():
+        if key not in by_alias:
+            break
+        shapes[key] = _element(value, by_alias[key], shapes.get(key), index, f" key: {key}").shape
+    _check_names(index, instance, by_alias)
+
+
+def _alike(instances: Sequence[Any], by_alias: dict[str, TensorSpec], shapes: dict[str, tuple[int, ...]]) -> bool:
+    """Have all of them the inputs' names, and values of these shapes?"""
+    if set(map(type, instances)) != {dict} or set(map(len, instances)) != {len(by_alias)}:
+        return False
+    if "b64" in by_alias and any(map(is_b64, instances)):
+        return False
+    for alias, spec in by_alias.items():
+        try:
+            values = list(map(itemgetter(alias), instances))
+        except KeyError:
+            return False
+        if elements_alike(values, shapes[alias], spec.dtype) is None:
+            return False
+    return True
 
 
 def _check_names(index: int, instance: Any, aliases: Collection[str]) -> None:
@@ -213,16 +232,18 @@ def _check_names(index: int, instance: Any, aliases: Collection[str]) -> None:
         raise ServingError(Code.INVALID_ARGUMENT, f"{text}keys must be equal to: {','.join(sorted(aliases))}")
 
 
-def _joined(instances: list[Any], spec: TensorSpec, pick: Callable[[int, Any], Any], where: str) -> Tensor:
-    """One tensor out of one element's tensor an instance, all of the first one's shape; the exact way."""
-    elements: list[Any] = []
-    shape: tuple[int, ...] | None = None
-    for index, instance in enumerate(instances):
-        tensor = _element(pick(index, instance), spec, shape, index, where)
-        shape = tensor.shape
-        elements.extend(tensor.data if isinstance(tensor.data, list) else tensor.data.reshape(-1).tolist())
-    assert shape is not None
-    return tensor_of(elements, (len(instances), *shape), spec.dtype)
+def _joined(values: list[Any], spec: TensorSpec, where: str) -> Tensor:
+    """One tensor out of one value an instance, all of the first one's shape; the exact way."""
+    shape = _element(values[0], spec, None, 0, where).shape
+    elements = elements_alike(values, shape, spec.dtype)
+    if elements is None:
+        index = first_unlike(values, lambda some: elements_alike(some, shape, spec.dtype) is not None)
+        if not where and _is_named(values[index]):
+            text = f"Expecting value/list but got object at item {index} of input list"
+            raise ServingError(Code.INVALID_ARGUMENT, text)
+        _element(values[index], spec, shape, index, where)
+        raise AssertionError("An element is refused that is all right.")
+    return tensor_of(elements, (len(values), *shape), spec.dtype)
 
 
 def _element(value: Any, spec: TensorSpec, shape: tuple[int, ...] | None, index: int, where: str) -> Tensor:

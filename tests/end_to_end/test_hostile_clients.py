@@ -146,8 +146,9 @@ def test_what_is_no_http(server: RunningServer, request_: bytes) -> None:
 
 @pytest.mark.parametrize("rubbish", [b"\0" * 100, b"GET\r\n\r\n", HEAD + b"Content-Length: x\r\n\r\n", b"\xff" * 100_000])
 def test_rubbish_behind_a_right_request(server: RunningServer, rubbish: bytes) -> None:
-    """The right one is answered first."""
-    assert exchanged(server, GOOD + rubbish) in ([], [200], [200, 400])
+    """The right one is answered first, where it came first."""
+    # In one piece with it, it may take the right one down with it: nothing has been done for either then.
+    assert exchanged(server, GOOD + rubbish) in ([], [200], [400], [200, 400])
 
 
 def test_a_body_longer_than_announced(server: RunningServer) -> None:

@@ -219,6 +219,17 @@ async def test_inputs_of_unequal_length_go_packed() -> None:
 
 
 @on_loop
+async def test_more_rows_than_a_descriptor_holds() -> None:
+    """A tensor without elements takes no memory, whatever its first dimension."""
+    lane, worker = lane_pair()
+    to, _ = endpoint(lane)
+    none = np.empty((1 << 40, 0), "<f4")
+    pending = to.submit([Tensor(numbers(1).dtype, none.shape, none)], 0)
+    assert pending.rows <= 1 << 16
+    assert is_packed(worker)
+
+
+@on_loop
 async def test_many_requests_of_a_form_get_columns_of_their_own() -> None:
     base, worker = lane_pair()
     to, asked = endpoint(base)

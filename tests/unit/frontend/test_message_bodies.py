@@ -42,7 +42,7 @@ SHAPES = npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
 
 def read(value: Any, **options: Any) -> Any:
-    return read_message(msgpack.packb(value, **options), MOST)
+    return read_message(msgpack.packb(value, **options), MOST * 64)
 
 
 SCALARS = (
@@ -118,7 +118,8 @@ def test_large_messages_are_bounded() -> None:
         (b"\x91" * 100_000, "32 levels"),
         (b"\xde\xff\xff" + b"\xa1a\x01" * 65_535, "32768 values"),
         (b"\xdd\x7f\xff\xff\xff" + bytes(1000), "ends inside"),
-        (b"\xdd\x00\x00\x00\x64" + b"\x90" * 99 + b"\x91\x01", "arrays or maps in it"),
+        (b"\xdd\x00\x00\x00\x64\xa1a" + b"\x90" * 98 + b"\x91\x01", "arrays or maps in it"),
+        (b"\xdd\x00\x00\xff\xff" + b"\x90" * 65_535, "32768 values"),
         (b"\x01\x02\x03", "2 bytes behind its end"),
         (b"\xc1", "no MessagePack"),
         (b"\x81\x01\x02", "other keys; expected text"),
@@ -160,7 +161,15 @@ def test_strings(count: int) -> None:
 def test_dimensions_beyond_any_tensor() -> None:
     for dims in ([0, (1 << 64) - 1], [0, 1 << 62, 1 << 62], [1 << 63], [1 << 62, 2], [0] * 65, [-1]):
         for entry in (["x", "float", dims, b""], ["x", "string", dims, []]):
-            assert "inputs[0] (x): " in refusal(MSGPACK, message(entry))
+            assert "inputs[0] (x): " in refusal(MSGPACK, message(entry)), dims
+
+
+def test_many_inputs_of_a_large_message() -> None:
+    tensor = numbers("float", np.ones(1000))
+    aliases = [f"x{index:03}" for index in range(300)]
+    signature = Signature.of({alias: ("float", None) for alias in aliases}, {"y": ("float", None)})
+    tensors = inputs(MSGPACK, message(*[sent(alias, tensor) for alias in aliases]), signature)
+    assert [read_tensor.shape for read_tensor in tensors] == [(1000,)] * 300
 
 
 def test_frames() -> None:
