@@ -97,6 +97,8 @@ class Call:
     def submit(self, tell: Tell | None = None) -> Pending:
         """Into a lane. Raises ServingError."""
         assert self._endpoint is not None
+        if self._closed:  # given up while its lane was being opened
+            raise ServingError(Code.CANCELLED, "The client went away")
         pending = self._pending = self._front_end.submit(self._endpoint, self._inputs, self._left(), tell=tell)
         self._inputs = ()  # what a large body held
         return pending

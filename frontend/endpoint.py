@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from frontend.open_lane import TIMED_OUT, OpenLane, Pending, Tell
 from frontend.tensors import Tensor, unpacked
@@ -107,7 +110,9 @@ class Endpoint:
         if self.base:
             return
         try:
-            await asyncio.wait_for(asyncio.shield(self._open()), timeout / 1e9 if timeout > 0 else None)
+            # Not wait_for: in Python 3.11 it swallows a cancellation that comes in the turn in which the lane opens.
+            async with asyncio.timeout(timeout / 1e9 if timeout > 0 else None):
+                await asyncio.shield(self._open())
         except TimeoutError:
             raise ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT) from None
 
@@ -140,6 +145,11 @@ class Endpoint:
         lane = self._base[0] if len(self._base) == 1 else min(self._base, key=_busyness)
         tensors = [tensor.packed() for tensor in inputs]
         room = lane.producer.lane.spec.request_bytes
+        for dtype, shape, _ in inputs:
+            # Without elements, but so wide that its answer could have any size, for no bytes sent.
+            if 0 in shape and math.prod(dim for dim in shape if dim) * np.dtype(dtype.numpy or "O").itemsize > room:
+                text = f"The request has an empty tensor whose other dimensions, {list(shape)}, are larger than a lane"
+                raise TooLargeError(Code.RESOURCE_EXHAUSTED, text)
         if packed.size(tensors) > room:
             text = f"The request's tensors take {packed.size(tensors)} bytes, the lane holds {room}: "
             raise TooLargeError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")

@@ -31,7 +31,8 @@ _MOST_DIMS: Final = 254
 _MOST_ELEMENTS: Final = (1 << 63) - 1
 _VARINT_BYTES: Final = 5  # of the 32-bit lengths of strings in `tensor_content`
 _BOOL: Final = BY_NAME["bool"].number
-_QUICK_VALUES: Final = 1 << 15
+_CHUNK: Final = 1 << 14  # strings that are taken from a message at a time: between, other threads have their turn
+_QUICK_STRINGS: Final = 1 << 15
 _QUICK_BYTES: Final = 4 << 20
 
 # For each type the message's field, the numpy type of the field's values, and what to cast them to before they are taken
@@ -87,7 +88,7 @@ def decode(proto: Any, most_bytes: int = DEFAULT_MOST_BYTES) -> DecodedTensor:
 
 
 def is_slow(proto: Any) -> bool:
-    """Does `decode` take more than a few ms for this message? Not where the elements are in `tensor_content`."""
+    """Does `decode` take more than a few ms for this message, whatever of the tensor is in it?"""
     dtype = DTYPES.get(proto.dtype)
     if dtype is None or not (dtype.numpy or dtype is STRING):
         return False
@@ -95,9 +96,7 @@ def is_slow(proto: Any) -> bool:
         count = _element_count([dim.size for dim in proto.tensor_shape.dim])
     except ServingError:
         return False
-    if count <= _QUICK_VALUES or dtype is STRING:
-        return count > _QUICK_VALUES
-    return count * int(dtype.numpy[2:]) > _QUICK_BYTES or len(getattr(proto, _FIELDS[dtype.number][0])) > _QUICK_VALUES
+    return count > _QUICK_STRINGS if dtype is STRING else count * int(dtype.numpy[2:]) > _QUICK_BYTES
 
 
 def _element_count(shape: Sequence[int]) -> int:
@@ -157,7 +156,9 @@ def _strings(proto: Any, count: int, most_bytes: int) -> list[bytes]:
         raise ServingError(Code.RESOURCE_EXHAUSTED, text)
     last = field[-1] if missing and len(field) else b""
     _limit(count * STRING_BYTES + missing * len(last), most_bytes)
-    strings: list[bytes] = field[:count]
+    strings: list[bytes] = []
+    for at in range(0, count - missing, _CHUNK):
+        strings += field[at : min(at + _CHUNK, count)]
     if missing:
         _limit(sum(map(len, strings)) + count * STRING_BYTES + missing * len(last), most_bytes)
         strings += [last] * missing

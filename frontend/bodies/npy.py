@@ -30,6 +30,7 @@ _BFLOAT16: Final = BY_NAME["bfloat16"]
 _OTHERS: Final = "application/x-msgpack, application/octet-stream and application/x-protobuf carry it"
 _MOST_PADDED: Final = 256 << 20  # bytes: in an array all strings are as long as the longest
 _CHARACTER_BYTES: Final = 4
+_CHUNK: Final = 1 << 14  # texts that are made at a time: between them, other threads have their turn
 
 
 class NpyArray(NamedTuple):
@@ -106,7 +107,8 @@ def _strings(header: NpyHeader, elements: memoryview, most_bytes: int) -> list[b
     try:
         if int(np.frombuffer(elements, f"{order}u4").max()) > sys.maxunicode:
             raise ValueError
-        return [text.encode() for text in array.reshape(-1).tolist()]
+        flat = array.reshape(-1)
+        return [text.encode() for at in range(0, count, _CHUNK) for text in flat[at : at + _CHUNK].tolist()]
     except ValueError:
         raise invalid(".npy data has a text with a character that Unicode does not have") from None
 

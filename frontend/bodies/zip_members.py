@@ -27,7 +27,7 @@ _UTF8: Final = 0x800
 _STORED: Final = 0
 _DEFLATED: Final = 8
 _PACKED_PIECE: Final = 64 << 10  # bytes that are inflated at a time
-_PIECE: Final = 1 << 20  # bytes that come of it at a time
+_PIECE: Final = 1 << 18  # bytes that come of it at a time
 _EXPECTED: Final = "expected the bytes that numpy.savez writes"
 
 

@@ -34,7 +34,7 @@ from ringserve.errors import ServingError
 
 _logger = logging.getLogger(__name__)
 
-_REQUEST_LINE: Final = re.compile(r"[A-Za-z]+ [^ ]+ HTTP/1")  # in aiohttp's text: HTTP, but for its verb
+_REQUEST_LINE: Final = re.compile(r"[A-Za-z]{1,20} [^ ]+ HTTP/1")  # in aiohttp's text: HTTP, but for its verb
 
 KEEP_ALIVE_SECONDS: Final = 75.0
 STALLED_SECONDS: Final = 50.0  # without a byte taken by a client that is being answered: upstream's limit
@@ -47,7 +47,7 @@ _MOST_UNSENT: Final = 64 << 10  # bytes of former answers, beyond which a client
 class Connection(RequestHandler):
     """One request at a time, in the order in which they came."""
 
-    __slots__ = ("_drained", "_exchange", "_parked", "_site", "_stall", "_unsent", "_waiting")
+    __slots__ = ("_drained", "_exchange", "_miscounted", "_parked", "_site", "_stall", "_unsent", "_waiting")
 
     def __init__(self, server: web.Server, site: Site, **settings: Any) -> None:
         super().__init__(server, **settings)
@@ -58,6 +58,7 @@ class Connection(RequestHandler):
         self._drained: asyncio.Future[None] | None = None  # there is none on the short way any more
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._miscounted = False  # perhaps, by the parser
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
@@ -70,6 +71,15 @@ class Connection(RequestHandler):
         finally:
             self._waiter = waiter
         self._advance()
+
+    def refill(self) -> None:
+        """A request that went aiohttp's way is answered: parse what the parser has kept back, when no request waits.
+
+        It stops at so many requests that nobody has taken, and counts those wrong that are taken before their body is whole.
+        """
+        self._miscounted = True
+        if not self._messages and self._parser is not None:
+            super().data_received(b"")
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """After each read of a body; nothing to do where reading was not stopped, which aiohttp finds out the long way."""
@@ -188,6 +198,8 @@ class Connection(RequestHandler):
         transport = self.transport
         if transport is not None and not transport.is_closing():
             write(transport, head(reply), reply.body)
+        if self._miscounted:
+            self.refill()
         waiter, self._parked = self._parked, None
         self._waiter = waiter
         if self._drained is not None and not self._drained.done():

@@ -19,6 +19,8 @@ else:
 
 _STEP: Final = 4 << 20  # bytes of an inflated body, some 5 ms
 _QUICK: Final = 4 << 10  # bytes of a compressed body, which stand for 4 MiB at most
+_SLICE: Final = 64 << 10
+_MOST_MEMBERS: Final = 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS  # zlib's word for a gzip header
 _RAW: Final = -zlib.MAX_WBITS  # deflate without a header, as some clients send it
 
@@ -69,29 +71,40 @@ def damaged(content_encoding: str) -> ServingError:
 
 def _members(body: bytes, coding: str) -> Iterator[bytes]:
     """The pieces of all members, which follow one another in one body."""
-    while body:
-        decompressor = _decompressor(body, coding)
-        yield from _pieces(decompressor, body)
-        body = decompressor.unused_data
+    decompressor = None
+    members = at = 0
+    while at < len(body):
+        if decompressor is None:
+            decompressor = _decompressor(body[at : at + 2], coding)
+            members += 1
+            if members > _MOST_MEMBERS:
+                raise _DamagedError
+        slice_ = body[at : at + _SLICE]  # what is left of it behind a member's end is copied
+        at += len(slice_)
+        yield from _pieces(decompressor, slice_)
+        if decompressor.eof:
+            at -= len(decompressor.unused_data)
+            decompressor = None
+    if decompressor is not None:
+        raise _DamagedError
 
 
-def _decompressor(body: bytes, coding: str) -> Any:
+def _decompressor(start: bytes, coding: str) -> Any:
     if coding == "zstd":
         return zstd.ZstdDecompressor()
     if coding == "gzip":
         return zlib.decompressobj(_GZIP)
     # A zlib header is a multiple of 31 and says method 8; hardly any raw stream begins so.
-    has_header = len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+    has_header = len(start) > 1 and start[0] & 0x0F == 8 and int.from_bytes(start, "big") % 31 == 0
     return zlib.decompressobj(zlib.MAX_WBITS if has_header else _RAW)
 
 
-def _pieces(decompressor: Any, body: bytes) -> Iterator[bytes]:
-    is_zstd = not hasattr(decompressor, "unconsumed_tail")
-    rest = body
+def _pieces(decompressor: Any, data: bytes) -> Iterator[bytes]:
+    """All that these bytes of a member stand for."""
     while not decompressor.eof:
-        piece = decompressor.decompress(rest, _STEP)
-        rest = b"" if is_zstd else decompressor.unconsumed_tail  # zstd's keeps what it has not used
-        if not piece and not decompressor.eof and not rest and (not is_zstd or decompressor.needs_input):
-            raise _DamagedError
+        piece = decompressor.decompress(data, _STEP)
+        data = getattr(decompressor, "unconsumed_tail", b"")  # zstd's keeps what it has not used
         if piece:
             yield piece
+        if not data and len(piece) < _STEP:
+            return

@@ -37,11 +37,13 @@ class _ExampleBody:
             if error.code is Code.RESOURCE_EXHAUSTED:
                 raise TooLargeError(error.code, error.message) from error
             raise
+        self._count = len(self._examples)
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
-        """Raises ServingError (INVALID_ARGUMENT) for a signature whose input takes no strings."""
+        """Once: the examples are forgotten then. Raises ServingError (INVALID_ARGUMENT) where the input takes no strings."""
         fed = example_inputs(self._examples, signature)
-        return [Tensor(dtype_of(fed.dtype), fed.shape, self._examples)]
+        examples, self._examples = self._examples, []  # not to be kept while the request waits
+        return [Tensor(dtype_of(fed.dtype), fed.shape, examples)]
 
 
 class ClassifyBody(_ExampleBody):
@@ -52,7 +54,7 @@ class ClassifyBody(_ExampleBody):
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
         """Raises ServingError (INVALID_ARGUMENT) where the outputs are no labels and scores of these examples."""
-        return Answer(encode_classification(classification(signature, outputs, len(self._examples))))
+        return Answer(encode_classification(classification(signature, outputs, self._count)))
 
 
 class RegressBody(_ExampleBody):
@@ -63,4 +65,4 @@ class RegressBody(_ExampleBody):
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
         """Raises ServingError (INVALID_ARGUMENT) where the output is not one number for each of these examples."""
-        return Answer(encode_regression(regression(outputs, len(self._examples))))
+        return Answer(encode_regression(regression(outputs, self._count)))

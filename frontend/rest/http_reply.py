@@ -86,6 +86,9 @@ class HttpReply(web.StreamResponse):
         if transport is None:
             raise ConnectionResetError("the client went away")
         write(transport, head(reply, connection), b"" if request.method == "HEAD" else reply.body)
+        refill = getattr(request.protocol, "refill", None)
+        if refill is not None:
+            refill()
         await request.writer.drain()  # a client that does not read its answers
         return None
 

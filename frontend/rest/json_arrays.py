@@ -37,6 +37,7 @@ def _rule(name: str) -> _Rule:
 
 _RULES: Final = {BY_NAME[name].number: _rule(name) for name in (*FLOATS, *INTEGERS, "bool")}
 _ONLY_LISTS: Final = {list}
+_FEW: Final = 64
 _RULES[BY_NAME["string"].number] = _Rule(frozenset((str,)), None, None)
 
 
@@ -61,7 +62,11 @@ def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
     if rule.parsed is None:
         return Tensor(dtype, shape, list(map(text_bytes, flat)))
     try:
-        array = np.array(flat, rule.parsed)
+        if len(flat) < _FEW or rule.parsed != np.float32:
+            array = np.array(flat, rule.parsed)  # of few the warning is not worth the time, which doubles without it
+        else:
+            with np.errstate(over="ignore"):  # too large for a float32 is infinite
+                array = np.array(flat, rule.parsed)
     except OverflowError:
         return None
     if rule.kept is not None:
@@ -93,7 +98,11 @@ class NumberBody(NamedTuple):
             return None
         if rule.limits is not None and (numbers.min() < rule.limits[0] or numbers.max() > rule.limits[1]):
             return None
-        return Tensor(dtype, self.shape, numbers.reshape(self.shape).astype(rule.kept, copy=False))
+        numbers = numbers.reshape(self.shape)
+        if rule.kept != np.float32:
+            return Tensor(dtype, self.shape, numbers.astype(rule.kept, copy=False))
+        with np.errstate(over="ignore"):  # too large for a float32 is infinite
+            return Tensor(dtype, self.shape, numbers.astype(np.float32))
 
 
 class _Numbers(NamedTuple):

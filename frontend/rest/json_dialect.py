@@ -18,12 +18,14 @@ _PLAIN: Final = re.compile(
     rb'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u(?:(?![dD][89abAB])[0-9a-fA-F]{4}'
     rb"|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))*+"
 )
-#: The second half of a surrogate pair behind anything but the first; and what it may stand in or behind.
+#: The second half of a surrogate pair behind anything but the first.
 _LONE_LOW: Final = re.compile(rb"\\u(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)[dD][c-fC-F][0-9a-fA-F]{2}")
+#: Many of them, and what else looks like one: escaped backslashes, and whole pairs.
 _LOWS: Final = re.compile(
-    rb"(\\(?:\\|u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}))"
+    rb"((?:\\\\)++|(?:\\u[dD][c-fC-F][0-9a-fA-F]{2})++"
+    rb"|(?:\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})++)"
 )
-_LOW_ESCAPE: Final = len(rb"\udc00")
+_LOW: Final = b"cdefCDEF"  # the second digit of a second half
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]{4}")
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?")
 _WORDS: Final = {ord("n"): (b"null", None), ord("t"): (b"true", True), ord("f"): (b"false", False)}
@@ -77,22 +79,24 @@ def to_int(text: str) -> int | float:
 _scan_string: Final[Any] = vars(json.decoder)["scanstring"]
 
 
-class _Lows(dict[bytes, bytes]):
-    """The second halves of surrogate pairs that come alone stand for themselves, in UTF-8's pattern."""
+class _Units(dict[bytes, bytes]):
+    """Second halves of surrogate pairs, in four digits, and the bytes that they stand for: UTF-8's pattern."""
 
-    def __missing__(self, escape: bytes) -> bytes:
-        if len(escape) != _LOW_ESCAPE:
-            return escape
-        self[escape] = raw = chr(int(escape[2:], 16)).encode("utf-8", "surrogatepass")
+    def __missing__(self, digits: bytes) -> bytes:
+        self[digits] = raw = chr(int(digits, 16)).encode("utf-8", "surrogatepass")
         return raw
 
 
 def with_low_bytes(text: bytes) -> bytes:
     """JSON with the bytes that they stand for in place of the escapes of lone low surrogates."""
-    if b"\\u" not in text or (b"\\\\u" not in text and _LONE_LOW.search(text) is None):
+    if b"\\u" not in text or (_LONE_LOW.search(text) is None and (b"\\\\u" not in text or b"\\ud" not in text.lower())):
         return text
-    pieces = _LOWS.split(text)  # every other one is an escape: a million in a tenth of a second
-    pieces[1::2] = map(_Lows().__getitem__, pieces[1::2])
+    pieces = _LOWS.split(text)  # every other one is a match
+    raw = _Units().__getitem__
+    for index in range(1, len(pieces), 2):
+        found = pieces[index]
+        if found[1:2] == b"u" and found[3] in _LOW:
+            pieces[index] = b"".join(map(raw, found.split(b"\\u")[1:]))
     return b"".join(pieces)
 
 

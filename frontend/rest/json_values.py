@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final, NoReturn
 
 import numpy as np
@@ -91,7 +92,7 @@ def _check_rank(shape: tuple[int, ...]) -> None:
         raise ServingError(Code.INVALID_ARGUMENT, f"A tensor has {len(shape)} dimensions, at most {MOST_DIMS} can be")
 
 
-def elements_alike(values: Sequence[Any], shape: tuple[int, ...], dtype: DType) -> list[Any] | None:
+def elements_alike(values: list[Any], shape: tuple[int, ...], dtype: DType) -> list[Any] | None:
     """The elements of values that are all of this shape and dtype, in row-major order; None if one is not."""
     flat = values
     for size in shape:
@@ -109,21 +110,24 @@ def elements_alike(values: Sequence[Any], shape: tuple[int, ...], dtype: DType) 
         low, high = INTEGERS[dtype.name]
         if min(flat) < low or max(flat) > high:
             return None
-    return list(flat)
+    return flat
 
 
-def _strings(values: Sequence[Any], kinds: set[type]) -> list[bytes] | None:
+def _strings(values: list[Any], kinds: set[type]) -> list[bytes] | None:
     if kinds == {str}:
         return list(map(text_bytes, values))
     if not kinds <= {str, dict}:
         return None
     try:
+        if kinds == {dict} and set(map(len, values)) == {1}:
+            texts = list(map(itemgetter("b64"), values))
+            return list(map(decode_base64, texts)) if set(map(type, texts)) == {str} else None
         return [_b64_bytes(value) if type(value) is dict else text_bytes(value) for value in values]
-    except ServingError:
+    except (KeyError, ServingError):
         return None
 
 
-def first_unlike(values: Sequence[Any], alike: Callable[[Sequence[Any]], bool]) -> int:
+def first_unlike(values: list[Any], alike: Callable[[list[Any]], bool]) -> int:
     """Where the first of the values is that `alike` refuses, one being among them. Asks about each only a few times."""
     low, high = 0, len(values)
     while high - low > 1:
@@ -135,7 +139,7 @@ def first_unlike(values: Sequence[Any], alike: Callable[[Sequence[Any]], bool]) 
     return low
 
 
-def _refuse(values: Sequence[Any], shape: tuple[int, ...], level: int, dtype: DType) -> NoReturn:
+def _refuse(values: list[Any], shape: tuple[int, ...], level: int, dtype: DType) -> NoReturn:
     """Raise for the first of these values at a level of the nesting that does not fit."""
     inner = shape[level:]
     value = values[first_unlike(values, lambda some: elements_alike(some, inner, dtype) is not None)]
@@ -175,9 +179,10 @@ def _b64_bytes(value: dict[str, Any]) -> bytes:
 
 def decode_base64(text: str) -> bytes:
     """Standard alphabet; padding may be missing and may be written as dots; white space is skipped."""
-    if len(text) % 4 == 0 and not text.endswith("==="):  # what most is: strict, except for too many of these
+    missing = -len(text) % 4
+    if not text.endswith("=" if missing else "==="):  # of which the strict decoder takes too many
         try:
-            return binascii.a2b_base64(text, strict_mode=True)
+            return binascii.a2b_base64(text + "=" * missing, strict_mode=True)  # what most is
         except ValueError:
             pass
     raw = text.encode("utf-8", "surrogatepass").translate(None, _SPACE).replace(b".", b"=")

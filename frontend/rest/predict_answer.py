@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +18,7 @@ _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY
 _FLOATS: Final = ("float", "double")
 _PLAIN: Final = frozenset((*_FLOATS, "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool"))
 
+_WORDS: Final = (b"NaN", b"Infinity", b"-Infinity")
 _FEW: Final = 3  # rows from which on it pays to write columns and put them together as rows
 
 
@@ -31,20 +31,21 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
         raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
     if rows and (len(tensors) > 1 or not tensors[0].shape):
         _check_rows(specs, tensors)
-    if len(tensors) == 1:
-        content = _value(specs[0], tensors[0])
-    else:
-        values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
-        if rows and tensors[0].shape[0] >= _FEW:
-            joined = _named_rows(specs, tensors, values)
-            if joined is not None:
-                return joined
-        content = _by_alias(specs, values, rows)
-    document = {"predictions" if rows else "outputs": content}
-    body = orjson.dumps(document, option=_NUMPY)
+    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
+    if rows and len(tensors) > 1 and tensors[0].shape[0] >= _FEW:
+        return _named_rows(specs, tensors, values)
+    body = _written(specs, values, rows)
     if b"null" not in body or all(map(_finite, tensors)):  # what orjson makes of a number that is not finite
         return body
-    return json.dumps(document, default=_listed).encode()  # NaN and Infinity as bare words, as upstream writes them
+    for index, tensor in enumerate(tensors):
+        if not _finite(tensor):
+            values[index] = _with_words(tensor, rows and len(tensors) > 1)
+    return _written(specs, values, rows)
+
+
+def _written(specs: Sequence[TensorSpec], values: Sequence[Any], rows: bool) -> bytes:
+    content = values[0] if len(values) == 1 else _by_alias(specs, values, rows)
+    return orjson.dumps({"predictions" if rows else "outputs": content}, option=_NUMPY)
 
 
 def _by_alias(specs: Sequence[TensorSpec], values: Sequence[Any], rows: bool) -> Any:
@@ -55,8 +56,8 @@ def _by_alias(specs: Sequence[TensorSpec], values: Sequence[Any], rows: bool) ->
     return dict(zip(aliases, values, strict=True))
 
 
-def _named_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], values: Sequence[Any]) -> bytes | None:
-    """The rows of several outputs out of the columns' texts. None where a column has no such text."""
+def _named_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], values: Sequence[Any]) -> bytes:
+    """The rows of several outputs out of the columns' texts."""
     columns = []
     names = []
     for spec, tensor, value in zip(specs, tensors, values, strict=True):
@@ -64,10 +65,11 @@ def _named_rows(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], values: 
         if isinstance(tensor.data, list):
             depth = 0
             column = [orjson.dumps(row) for row in value]
+        elif not tensor.data.size:
+            depth = 0
+            column = [orjson.dumps(value[0])] * len(value)
         else:
-            text = orjson.dumps(value, option=_NUMPY)
-            if not tensor.data.size or b"null" in text:
-                return None
+            text = _text(tensor.data)
             column = text[1 + depth : -1 - depth].split(b"]" * depth + b"," + b"[" * depth)
         columns.append(column)
         names.append((spec.alias, depth))
@@ -135,8 +137,26 @@ def _shortest(number: Any) -> float:
     return float(str(number))
 
 
-def _listed(value: Any) -> Any:
-    """For the standard library's writer: an array, or one number of it, as Python's own."""
-    if value.dtype != np.float32:
-        return value.tolist()
-    return _nested([_shortest(number) for number in value.reshape(-1)], value.shape)
+def _with_words(tensor: Tensor, rows: bool) -> Any:
+    """What the JSON writer can write of numbers that are not all finite; `rows`: row by row."""
+    assert not isinstance(tensor.data, list)
+    if not tensor.shape:
+        return orjson.Fragment(_text(tensor.data.reshape(1))[1:-1])
+    if not rows:
+        return orjson.Fragment(_text(tensor.data))
+    return [orjson.Fragment(_text(tensor.data[at : at + 1])[1:-1]) for at in range(tensor.shape[0])]
+
+
+def _text(array: Array) -> bytes:
+    """An array with NaN and Infinity as bare words, as upstream writes them."""
+    text = orjson.dumps(array, option=_NUMPY)
+    if b"null" not in text:
+        return text
+    others = array[~np.isfinite(array)]
+    if bool(np.isnan(others).all()):
+        return text.replace(b"null", b"NaN")
+    words = np.where(np.isnan(others), 0, np.where(others > 0, 1, 2)).tolist()
+    pieces: list[bytes] = [b""] * (2 * len(words) + 1)
+    pieces[::2] = text.split(b"null")
+    pieces[1::2] = map(_WORDS.__getitem__, words)
+    return b"".join(pieces)

@@ -53,8 +53,9 @@ class PredictBody:
         return found
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
-        """As `RequestBody` has it, with upstream's texts."""
+        """As `RequestBody` has it, with upstream's texts. Once: what was read is forgotten then."""
         tensors, self._rows = self.tensors(signature)
+        self._body, self._document, self._numbers = b"", None, None  # not to be kept while the request waits
         if self._check_method:  # only now: upstream's REST layer makes the tensors first, and then a PredictRequest of them
             check_method_name(signature)
         return tensors
@@ -202,7 +203,7 @@ def _check_instance(index: int, instance: Any, by_alias: dict[str, TensorSpec], 
     _check_names(index, instance, by_alias)
 
 
-def _alike(instances: Sequence[Any], by_alias: dict[str, TensorSpec], shapes: dict[str, tuple[int, ...]]) -> bool:
+def _alike(instances: list[Any], by_alias: dict[str, TensorSpec], shapes: dict[str, tuple[int, ...]]) -> bool:
     """Have all of them the inputs' names, and values of these shapes?"""
     if set(map(type, instances)) != {dict} or set(map(len, instances)) != {len(by_alias)}:
         return False

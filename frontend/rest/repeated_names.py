@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import contains
 from typing import Any, Final
 
 from ringserve.signature import TensorSpec
@@ -22,19 +24,24 @@ def may_repeat(body: bytes, document: dict[str, Any], inputs: Sequence[TensorSpe
     if type(value) is list:
         if not value or type(value[0]) is not dict:
             return False
-        times = len(value)
+        named = value
     else:
         value = document.get("inputs")
         if type(value) is not dict:
             return False
-        times = 1
+        named = [value]
     for spec in inputs:
-        quoted = _quoted(spec.alias)
-        if body.count(quoted) != times and (times > 1 or quoted in body):
+        times = body.count(_quoted(spec.alias))
+        if times != len(named) and times != _holders(named, spec.alias):
             return True
     if _BACKSLASH not in body:
         return False
     return _HIDDEN.search(body) is not None or (b"\\u" in body and not all(spec.alias.isascii() for spec in inputs))
+
+
+def _holders(values: Sequence[Any], name: str) -> int:
+    """How many of the values are objects with a member of this name."""
+    return sum(map(contains, [value for value in values if type(value) is dict], repeat(name)))
 
 
 @lru_cache(maxsize=4096)

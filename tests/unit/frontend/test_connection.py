@@ -211,7 +211,7 @@ async def test_stopping_finishes_what_has_begun() -> None:
 @on_loop
 async def test_stopping_does_not_wait_for_ever() -> None:
     async with stage() as on:
-        endpoint, worker = await on.open()
+        _, worker = await on.open()
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             port = await stack.enter_async_context(served(on, drain=0.2))

@@ -53,6 +53,13 @@ def test_several_members(coding: str, compress: Compress) -> None:
 
 
 @pytest.mark.parametrize(("coding", "compress"), CODINGS)
+def test_members_without_end(coding: str, compress: Compress) -> None:
+    """Each costs a decompressor, for a few bytes."""
+    assert inflate(compress(b"") * 1000, coding) == b""
+    assert inflate(compress(b"") * 2000, coding) is None
+
+
+@pytest.mark.parametrize(("coding", "compress"), CODINGS)
 def test_incomplete_bodies(coding: str, compress: Compress) -> None:
     body = compress(TEXT)
     for end in (*range(1, 12), len(body) // 2, *range(len(body) - 9, len(body))):

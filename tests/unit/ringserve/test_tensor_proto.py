@@ -195,7 +195,10 @@ def test_strings_that_the_message_does_not_carry() -> None:
 
 
 def test_many_values() -> None:
-    """More than are taken from a message at a time."""
+    strings = [b"%d" % index for index in range(50_000)]
+    assert decode(proto("string", (50_000,), string_val=strings)).values == strings
+    assert decode(proto("string", (40_001,), string_val=strings)).values == strings[:40_001]
+    assert decode(proto("string", (50_002,), string_val=strings)).values == [*strings, strings[-1], strings[-1]]
     numbers = [index * 3 - 100_000 for index in range(100_001)]
     decoded = decode(proto("int64", (100_003,), int64_val=numbers)).values
     assert list(decoded) == [*numbers, numbers[-1], numbers[-1]]
@@ -211,13 +214,14 @@ def test_which_messages_take_long() -> None:
     for made in (
         proto("float", (1 << 21,)),
         proto("string", (1 << 17,)),
-        proto("int64", (100_000,), int64_val=range(100_000)),
+        proto("int64", (600_000,), int64_val=range(600_000)),
         proto("string", (100_000,), string_val=[b""] * 100_000),
     ):
         assert is_slow(made)
     for made in (
         TensorProto(),
         proto("float", (3,), float_val=[1, 2, 3]),
+        proto("int64", (100_000,), int64_val=range(100_000)),
         proto("string", (2,), string_val=[b"a"]),
         proto("float", (-1,)),
         proto("float", (1 << 62, 1 << 62)),
