@@ -26,7 +26,7 @@ from frontend.rest.target import Target
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
 
-_HEAVY: Final = 1 << 20  # bytes of a body or of an output
+_HEAVY: Final = 1 << 20  # bytes of a JSON body, or of an output that becomes one
 _MANY_TEXTS: Final = 10_000  # in an output
 
 P = ParamSpec("P")
@@ -38,13 +38,15 @@ _logger = logging.getLogger(__name__)
 class Exchange:
     """`read` its body; `submit` it and `reply`, or `run` it. Its call is closed by `reply`, or by `cancel`."""
 
-    __slots__ = ("_call", "_headers", "_site", "_target")
+    __slots__ = ("_call", "_decoder", "_headers", "_site", "_target")
 
     def __init__(self, site: Site, target: Target, headers: Mapping[str, str], began: int) -> None:
         """`began`: ns of CLOCK_MONOTONIC."""
         self._site = site
         self._target = target
         self._headers = headers
+        # Of a body that is not JSON.
+        self._decoder = decoder(headers.get(hdrs.CONTENT_TYPE, ""), headers) if target.what == "predict" else None
         self._call = Call(site.front_end, with_key(target.spec, headers), target.what, "REST", site.timeout, began)
 
     def read(self, body: bytes | bytearray) -> None:
@@ -63,7 +65,7 @@ class Exchange:
             return ClassifyBody(bytes(body), site.check_method, site.most_bytes), None
         if what == "regress":
             return RegressBody(bytes(body), site.check_method, site.most_bytes), None
-        decode = decoder(headers.get(hdrs.CONTENT_TYPE, ""), headers)
+        decode = self._decoder
         accept = headers.get(hdrs.ACCEPT)
         answers = None
         if accept is not None and accept != "*/*":
@@ -77,10 +79,9 @@ class Exchange:
 
     def is_heavy(self, body: bytes | bytearray) -> bool:
         """Would `read` hold up other requests for long?"""
-        if len(body) > _HEAVY:
-            return True
-        content_type = self._headers.get(hdrs.CONTENT_TYPE)
-        return content_type is not None and is_heavy(content_type, body)
+        if self._decoder is not None:
+            return is_heavy(self._headers.get(hdrs.CONTENT_TYPE, ""), body)
+        return len(body) > _HEAVY
 
     @property
     def can_be_told(self) -> bool:
@@ -109,7 +110,7 @@ class Exchange:
                     del body
             await call.run()
             outputs = call.read_outputs()
-            return self._answered(await _in_thread(call.encode) if _are_heavy(outputs) else call.encode())
+            return self._answered(await _in_thread(call.encode) if self._is_heavy_answer(outputs) else call.encode())
         except Exception as error:
             return self.failed(error)
         except BaseException:
@@ -120,9 +121,17 @@ class Exchange:
         """The answer of a completed request; None: it takes long, and is to be waited for with `run`."""
         call = self._call
         try:
-            return None if _are_heavy(call.read_outputs()) else self._answered(call.encode())
+            return None if self._is_heavy_answer(call.read_outputs()) else self._answered(call.encode())
         except Exception as error:
             return self.failed(error)
+
+    def _is_heavy_answer(self, outputs: Sequence[Tensor]) -> bool:
+        """Would their encoding hold up other requests for long? Bytes are copied, which takes 1 ms for several MB."""
+        for tensor in outputs:
+            data = tensor.data
+            if (len(data) > _MANY_TEXTS) if isinstance(data, list) else (data.nbytes > _HEAVY):
+                return self._decoder is None
+        return False
 
     def _answered(self, answer: Answer) -> Reply:
         call = self._call
@@ -144,15 +153,6 @@ class Exchange:
     def coding(self, reply: Reply) -> str | None:
         """How the client wants this reply's body compressed, if at all."""
         return wanted(reply, self._headers.get(hdrs.ACCEPT_ENCODING))
-
-
-def _are_heavy(outputs: Sequence[Tensor]) -> bool:
-    """Would their encoding hold up other requests for long?"""
-    for tensor in outputs:
-        data = tensor.data
-        if (len(data) > _MANY_TEXTS) if isinstance(data, list) else (data.nbytes > _HEAVY):
-            return True
-    return False
 
 
 async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
