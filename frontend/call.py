@@ -90,9 +90,15 @@ class Call:
         self._body = None
 
     @property
+    def has_inputs(self) -> bool:
+        """Were they read?"""
+        return self._body is None
+
+    @property
     def can_be_told(self) -> bool:
         """May `submit` be called at once, and with `tell`? Otherwise `run` has to be awaited."""
-        return self._endpoint is not None and bool(self._endpoint.base) and not self._front_end.has_shadows
+        endpoint = self._endpoint
+        return self._body is None and endpoint is not None and bool(endpoint.base) and not self._front_end.has_shadows
 
     def submit(self, tell: Tell | None = None) -> Pending:
         """Into a lane. Raises ServingError."""

@@ -50,10 +50,13 @@ class Exchange:
         self._call = Call(site.front_end, with_key(target.spec, headers), target.what, "REST", site.timeout, began)
 
     def read(self, body: bytes | bytearray) -> None:
-        """Decode and resolve; a body that `is_binary` may be any buffer. Raises ServingError."""
+        """Decode and resolve; a body that `is_binary` may be any buffer. Inputs for which a few bytes of a message stand are
+        left to `run`. Raises ServingError.
+        """
         request, answers = self._decode(body)
         self._call.resolve(request, answers)
-        self._call.read_inputs()
+        if not getattr(request, "heavy", False):
+            self._call.read_inputs()
 
     def _decode(self, body: bytes | bytearray) -> tuple[RequestBody, AnswerFormat | None]:
         """Touches nothing but this exchange: it may run in another thread."""
@@ -104,10 +107,11 @@ class Exchange:
                     request, answers = await _in_thread(self._decode, body)
                     call.resolve(request, answers)
                     del body, request
-                    await _in_thread(call.read_inputs)
                 else:
                     self.read(body)
                     del body
+            if not call.has_inputs:
+                await _in_thread(call.read_inputs)
             await call.run()
             outputs = call.read_outputs()
             return self._answered(await _in_thread(call.encode) if self._is_heavy_answer(outputs) else call.encode())

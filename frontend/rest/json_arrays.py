@@ -37,7 +37,7 @@ def _rule(name: str) -> _Rule:
 
 _RULES: Final = {BY_NAME[name].number: _rule(name) for name in (*FLOATS, *INTEGERS, "bool")}
 _ONLY_LISTS: Final = {list}
-_FEW: Final = 64
+_FEW: Final = 1024  # numbers, below which to turn numpy's warnings off takes longer than is lost by one
 _RULES[BY_NAME["string"].number] = _Rule(frozenset((str,)), None, None)
 
 
@@ -63,7 +63,7 @@ def tensor_from_lists(value: list[Any], dtype: DType) -> Tensor | None:
         return Tensor(dtype, shape, list(map(text_bytes, flat)))
     try:
         if len(flat) < _FEW or rule.parsed != np.float32:
-            array = np.array(flat, rule.parsed)  # of few the warning is not worth the time, which doubles without it
+            array = np.array(flat, rule.parsed)
         else:
             with np.errstate(over="ignore"):  # too large for a float32 is infinite
                 array = np.array(flat, rule.parsed)
@@ -99,7 +99,7 @@ class NumberBody(NamedTuple):
         if rule.limits is not None and (numbers.min() < rule.limits[0] or numbers.max() > rule.limits[1]):
             return None
         numbers = numbers.reshape(self.shape)
-        if rule.kept != np.float32:
+        if numbers.size < _FEW or rule.kept != np.float32:
             return Tensor(dtype, self.shape, numbers.astype(rule.kept, copy=False))
         with np.errstate(over="ignore"):  # too large for a float32 is infinite
             return Tensor(dtype, self.shape, numbers.astype(np.float32))

@@ -111,11 +111,13 @@ def _unescaped(plain: bytes) -> bytes:
 class DialectParser:
     """Where it is, `at`, and what is open there. A zero byte is the end of the text, wherever it stands outside strings."""
 
-    def __init__(self, body: bytes, at: int, last_inside: bool = False) -> None:
+    def __init__(self, body: bytes, at: int, last_inside: bool = False, texts: bool = True) -> None:
+        """`texts`: whether it matters what they are."""
         self.at = at
         self.ended = False
         self._text = body + b"\0"
         self._last_inside = last_inside
+        self._texts = texts
         self._kinds = bytearray()  # of all open lists and objects, the brackets that opened them
         self._open: list[Any] = []  # the outermost of them
         self._names: list[str] = []  # of the members of these whose values are not complete
@@ -317,7 +319,7 @@ class DialectParser:
         elif text[at] != _QUOTE:
             last = text[at] == 0
             self._fail("Missing a closing quotation mark in string." if last else "Invalid escape character in string.", at)
-        return _unescaped(plain[0]).decode("utf-8", "surrogateescape"), at + 1
+        return _unescaped(plain[0]).decode("utf-8", "surrogateescape") if self._texts else "", at + 1
 
     def escape(self, at: int) -> NoReturn:
         """Say what is wrong with the escape that begins here."""

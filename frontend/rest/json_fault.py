@@ -109,11 +109,11 @@ def _go_on(body: bytes, at: int) -> DialectParser | None:
     """The exact parser, at the beginning of the last value or name before `at`; None outside all lists and objects."""
     last = _last_token(body[:at])
     if last.before in (b"[", b"{"):  # the whole list or object: no matter where it stands
-        return DialectParser(body, last.start - 1)
+        return DialectParser(body, last.start - 1, texts=False)
     kind = _innermost(last.outside)
     if kind is None:
         return None
-    parser = DialectParser(body, last.start)
+    parser = DialectParser(body, last.start, texts=False)
     parser.enter(kind, last.before in (b"]", b"}"), last.before == b":")
     return parser
 

@@ -31,10 +31,14 @@ def encode_answer(specs: Sequence[TensorSpec], tensors: Sequence[Tensor], rows: 
         raise ServingError(Code.INVALID_ARGUMENT, "Cannot convert empty tensor map to JSON")
     if rows and (len(tensors) > 1 or not tensors[0].shape):
         _check_rows(specs, tensors)
-    values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
-    if rows and len(tensors) > 1 and tensors[0].shape[0] >= _FEW:
-        return _named_rows(specs, tensors, values)
-    body = _written(specs, values, rows)
+    if len(tensors) == 1:  # the usual answer, quickly
+        values = [_value(specs[0], tensors[0])]
+        body = orjson.dumps({"predictions" if rows else "outputs": values[0]}, option=_NUMPY)
+    else:
+        values = [_value(spec, tensor) for spec, tensor in zip(specs, tensors, strict=True)]
+        if rows and tensors[0].shape[0] >= _FEW:
+            return _named_rows(specs, tensors, values)
+        body = _written(specs, values, rows)
     if b"null" not in body or all(map(_finite, tensors)):  # what orjson makes of a number that is not finite
         return body
     for index, tensor in enumerate(tensors):

@@ -235,7 +235,10 @@ def _check_names(index: int, instance: Any, aliases: Collection[str]) -> None:
 
 def _joined(values: list[Any], spec: TensorSpec, where: str) -> Tensor:
     """One tensor out of one value an instance, all of the first one's shape; the exact way."""
-    shape = _element(values[0], spec, None, 0, where).shape
+    first = _element(values[0], spec, None, 0, where)
+    shape = first.shape
+    if len(values) == 1 and isinstance(first.data, list):
+        return tensor_of(first.data, (1, *shape), spec.dtype)
     elements = elements_alike(values, shape, spec.dtype)
     if elements is None:
         index = first_unlike(values, lambda some: elements_alike(some, shape, spec.dtype) is not None)
