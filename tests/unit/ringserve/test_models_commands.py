@@ -265,7 +265,7 @@ def test_nothing_steers_the_terminal(text: str) -> None:
 
 @given(st.lists(st.tuples(st.text(min_size=1), st.text(min_size=1)), min_size=1, max_size=5))
 def test_a_table_has_a_line_for_each_row(rows: list[tuple[str, str]]) -> None:
-    assert len(table([("FIRST", "SECOND"), *rows]).splitlines()) == 1 + len(rows)
+    assert table([("FIRST", "SECOND"), *rows]).count("\n") == len(rows)
 
 
 def test_a_model_of_the_past() -> None:
