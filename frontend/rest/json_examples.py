@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from frontend import example_bytes
 from frontend.rest.json_dump import dump
-from frontend.rest.json_values import decode_base64, is_b64, json_type, text_bytes
+from frontend.rest.json_values import decode_base64, elements_alike, first_unlike, is_b64, json_type, text_bytes
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import with_context
+from ringserve.tensor import STRING
 
 _INT64: Final = range(-(1 << 63), 1 << 63)
 _BYTES, _FLOAT, _INTEGER = "bytes", "float", "int64"  # as error texts name the kinds
@@ -66,7 +67,7 @@ def _shown(name: str) -> str:
 
 
 def _feature(name: str, content: Any) -> bytes:
-    """Scalars and plain lists are seen for what they are at once; the rest is looked at one by one, as upstream does."""
+    """Scalars and plain lists are seen for what they are at once; the rest takes another look."""
     if type(content) is list:
         return _list_feature(name, content)
     if type(content) is str:
@@ -92,15 +93,26 @@ def _list_feature(name: str, values: list[Any]) -> bytes:
 
 
 def _mixed_feature(name: str, values: list[Any]) -> bytes:
-    kind = None
-    elements = []
-    for value in values:
-        found = _kind(name, value)
-        if kind not in (None, found):
+    if not values:
+        return example_bytes.NOTHING
+    kind = _kind(name, values[0])
+    elements = _elements(values, kind)
+    if elements is None:
+        value = values[first_unlike(values, lambda some: _elements(some, kind) is not None)]
+        if _kind(name, value) != kind:
             raise _invalid(f"Unexpected element type in feature: {_shown(name)} expecting type: {kind}")
-        kind = found
-        elements.append(_element(name, value))
-    return _WRITERS[kind](elements) if kind is not None else example_bytes.NOTHING
+        elements = [_element(name, value)]  # raises what is wrong with it
+    return _WRITERS[kind](elements)
+
+
+def _elements(values: list[Any], kind: str) -> list[Any] | None:
+    """None if one of them is not of this kind, or is wrong."""
+    if kind == _BYTES:
+        return elements_alike(values, (), STRING)
+    kinds = set(map(type, values))
+    if kind == _FLOAT:
+        return values if kinds == {float} else None
+    return values if kinds <= {int, bool} and min(values) in _INT64 and max(values) in _INT64 else None
 
 
 def _kind(name: str, value: Any) -> str:

@@ -28,6 +28,7 @@ _IN_NUMBERS: Final = b"0123456789.eE+-"
 _BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRUCTURE: Final = b",:[]{}"
 _BACKSLASH: Final = ord("\\")
+_ESCAPE: Final = len(rb"\ud800")
 _DECODER: Final = json.JSONDecoder(parse_float=len, parse_int=len)  # of any size, and at once
 
 
@@ -83,8 +84,8 @@ def half_pair(body: bytes) -> int:
 
 
 def _check_pairs(body: bytes, end: int) -> None:
-    at = half_pair(body[:end]) if b"\\u" in body else -1
-    if at >= 0:
+    at = half_pair(body[: end + _ESCAPE]) if b"\\u" in body else -1  # the end may stand between two that are a pair
+    if 0 <= at <= end - _ESCAPE:
         DialectParser(body, at).escape(at)
 
 

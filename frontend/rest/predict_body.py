@@ -94,7 +94,7 @@ class Inputs(NamedTuple):
 def inputs_from_document(document: dict[str, Any], signature: Signature) -> Inputs:
     """Raises ServingError with upstream's texts."""
     if not signature.inputs:
-        name = "DEFAULT" if signature.name == DEFAULT_SIGNATURE else signature.name
+        name = document.get("signature_name") or "DEFAULT"
         raise ServingError(Code.INVALID_ARGUMENT, f"Failed to get input map for signature: {name}")
     if "instances" in document:
         if "inputs" in document:

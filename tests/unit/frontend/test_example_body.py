@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 
@@ -128,6 +129,16 @@ def test_answers() -> None:
     body, content_type, headers = read(RegressBody, two).encode(MODEL, regress_signature(), [numbers([1.5, 2.5])])
     assert json.loads(body) == {"results": [1.5, 2.5]}
     assert (content_type, headers) == ("application/json", ())
+
+
+def test_examples_are_forgotten_while_the_request_waits() -> None:
+    body = read(ClassifyBody, ONE)
+    signature = classify_signature("scores")
+    (tensor,) = body.inputs(signature)
+    assert isinstance(tensor.data, list)
+    assert not any(tensor.data is kept for kept in gc.get_referents(body, *gc.get_referents(body)))
+    answer = body.encode(MODEL, signature, [numbers([[0.5]])])
+    assert json.loads(answer.body) == {"results": [[["", 0.5]]]}
 
 
 def test_outputs_are_held_against_the_number_of_examples() -> None:

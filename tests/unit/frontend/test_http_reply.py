@@ -47,9 +47,7 @@ def test_every_error_has_a_status(code: Code) -> None:
 def test_pages() -> None:
     reply = page(HTTPStatus.NOT_FOUND)
     assert (reply.status, reply.content_type, reply.closes) == (404, "text/html", True)
-    assert reply.body == (
-        b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
-    )
+    assert reply.body == (b"<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n")
 
 
 def test_a_header_that_is_no_text() -> None:

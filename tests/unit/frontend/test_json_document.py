@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -327,6 +329,67 @@ def test_long_numbers() -> None:
     )
 
 
+def seconds(body: bytes) -> float:
+    """Of this thread, to parse a body, or to refuse it."""
+
+    def one() -> float:
+        begun = time.thread_time()
+        with contextlib.suppress(ServingError):
+            parse_document(body)
+        return time.thread_time() - begun
+
+    return min(one() for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "again", [b'"\\', b'\\"', b'"a\\"', b'"\\\\\\"', b"\\\\", b"\\udc00", b"\\\\ud800", b" ", b'"",', b"[1,"]
+)
+@pytest.mark.parametrize(
+    "before",
+    [b'{"instances":[1,', b'{"instances":[Inf,', b'{"instances":["', b'{"a":[Inf,"', b'{"a":"\xff","b":[-NaN,', b'"'],
+)
+def test_the_time_grows_with_the_size(before: bytes, again: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times the size never takes near 64 times as long: not where a string has no end either."""
+    monkeypatch.setattr(json_document, "_SHORT", 0)
+    few, many = (before + again * (size // len(again)) for size in (4 << 10, 32 << 10))
+    assert seconds(many) < 24 * seconds(few) + 0.01
+
+
+def test_strings_without_an_end() -> None:
+    for before in (b'"', b'{"a":[1,"', b'{"a":[Inf,"', b'{"a":"\xff","b":[Inf,{"'):
+        for again in (b'\\"', b"\\\\", b"Inf", b"\\udc00", b'{[,:\\"'):
+            body = before + again * (100_000 // len(again))
+            assert refusal(body) == f"JSON Parse error: Missing a closing quotation mark in string. at offset: {len(body)}"
+            assert refusal(body + b"\\") == f"JSON Parse error: Invalid escape character in string. at offset: {len(body)}"
+            assert refusal(body + b"\\ud800") == (
+                f"JSON Parse error: The surrogate pair in string is invalid. at offset: {len(body)}"
+            )
+
+
+def test_long_lists_that_end_where_an_object_should() -> None:
+    """All of the lists that are too deep to be kept end at once, and not one by one."""
+    deep = 100_000
+    body = b'{"a":' + b"[" * 2000 + b'{"b":' + b"[" * deep + b"]" * (deep + 5)
+    at = len(body) - 5
+    assert refusal(body) == f"JSON Parse error: Missing a comma or '}}' after an object member. at offset: {at}"
+
+
+def test_many_lone_surrogates() -> None:
+    """And the same behind backslashes, pairs and other escapes."""
+    for text, raw in (
+        (rb"\udc00", b"\xed\xb0\x80"),
+        (rb"\uDFFFx", b"\xed\xbf\xbfx"),
+        (rb"\\udc00", rb"\udc00"),
+        (rb"\\\udc00", b"\\\xed\xb0\x80"),
+        (rb"\\\\udc00", rb"\\udc00"),
+        (rb"\ud83d\ude00\udc00", "😀".encode() + b"\xed\xb0\x80"),
+        (rb"\\ud83d\ude00", rb"\ud83d" + b"\xed\xb8\x80"),
+        (rb"\u0041\n\udc00\udFff", b"A\n\xed\xb0\x80\xed\xbf\xbf"),
+    ):
+        for count in (1, 5000):
+            assert value_of(b'"' + text * count + b'"').encode("utf-8", "surrogateescape") == raw * count
+
+
 pieces = st.sampled_from(
     b'{"a": |{|}|[|]|,|:| |"|"x"|\\|\\u|\\ud83d\\ude00|\\ud800|\\udc00|\\n|1|-|0|.|e5|1.5|1e309|NaN|Infinity|Inf|-|null|'
     b"true|\0|\xff|\xc3\xa9|\n|\x1f|\xef\xbb\xbf".split(b"|")
@@ -381,7 +444,8 @@ def outcome(parse: Any, body: bytes) -> str:
 #: Pieces that long and short documents take different ways about.
 hard = st.sampled_from(
     b'{"a": |{|}|[|]|,|:| |"|"x"|\\|\\u|\\ud83d\\ude00|\\ud800|\\udc80|\\\\|\\n|1|-|.|e5|1.5|1e309|1.|1e|01|NaN|-NaN|'
-    b'Infinity|Inf|-Inf|Infi|null|tru|\0|\xff|\x1f|"Inf"|"\\\\ud800"|"k":"v",|[1,2,3],|{"b":[1,{"c":"d"}],"k":'.split(b"|")
+    b'Infinity|Inf|-Inf|Infi|null|tru|\0|\xff|\x1f|"Inf"|"\\\\ud800"|"k":"v",|[1,2,3],|{"b":[1,{"c":"d"}],"k":|'
+    b'"\\|"\\"|\\"\\"|"Inf\\"|"a\\\\|"\\\\\\"|\\udc00\\uDFff|\\ud83d\\ude00\\udc00|\\\\\\udc00'.split(b"|")
 )
 hard_bodies = st.lists(hard, min_size=1, max_size=12).map(b"".join)
 
@@ -393,6 +457,7 @@ hard_bodies = st.lists(hard, min_size=1, max_size=12).map(b"".join)
 @example(b'{"\\ud800a": 1e309}', False)
 @example(b'{"\\udc80": {"\\ud800": NaN}}', False)
 @example(b'{"a":1e3091e309}', False)
+@example(b'{"a":"\\"\\ud83d\\ude00', False)
 def test_long_documents_are_what_short_ones_are(body: bytes, last_inside: bool) -> None:
     """What the exact parser gives, and its very errors, though it sees nothing but the place where a long one is wrong."""
     with pytest.MonkeyPatch.context() as patch:

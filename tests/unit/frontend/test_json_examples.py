@@ -11,6 +11,7 @@ from example_messages import example, features, parsed
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frontend.rest import json_examples
 from frontend.rest.json_document import parse_document
 from frontend.rest.json_dump import dump
 from frontend.rest.json_examples import examples_from_document
@@ -110,6 +111,36 @@ def test_kinds_that_do_not_mix(text: str, kind: str) -> None:
 )
 def test_integers_without_a_sign_of_64_bits(text: str) -> None:
     assert feature_refusal(text) == "Feature: x has uint64_t element. Only int64_t is supported."
+
+
+@pytest.mark.parametrize(
+    ("good", "last", "text"),
+    [
+        (1, 1 << 63, "Feature: x has uint64_t element. Only int64_t is supported."),
+        (1, 1.5, "Unexpected element type in feature: x expecting type: int64"),
+        (1.5, 1, "Unexpected element type in feature: x expecting type: float"),
+        ({"b64": "YQ=="}, "a", None),
+        ({"b64": "YQ=="}, {"b64": "!"}, "Unable to base64 decode"),
+        ("a", None, "Feature: x has element with unexpected JSON type: Null"),
+    ],
+)
+def test_the_last_of_many(good: Any, last: Any, text: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not looked for one by one."""
+    looks = []
+
+    def counted(values: list[Any], kind: str) -> list[Any] | None:
+        looks.append(len(values))
+        return elements(values, kind)
+
+    elements = json_examples._elements
+    monkeypatch.setattr(json_examples, "_elements", counted)
+    feature = json.dumps([good] * 4000 + [last])
+    if text is None:
+        assert len(examples(f'{{"examples": [{{"x": {feature}}}]}}')) == 1
+    else:
+        assert refusal(f'{{"examples": [{{"x": {feature}}}]}}') == text
+    assert len(looks) < 20
+    assert sum(looks) < 9000
 
 
 def test_one_of_many_integers_is_too_large() -> None:

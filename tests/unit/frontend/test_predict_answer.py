@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -216,6 +217,40 @@ def test_not_finite_beside_others(dtype: str) -> None:
     }  # fmt: skip
     assert repr(rows(**outputs)) == repr([first, second])
     assert repr(columns(**outputs)) == repr({key: [first[key], second[key]] for key in first})
+
+
+def test_the_words_stand_where_the_numbers_are() -> None:
+    mixed = numbers("float", [np.nan, 0.1, np.inf, -np.inf, np.nan, -2])
+    assert encode({"y": mixed}, True) == b'{"predictions":[NaN,0.1,Infinity,-Infinity,NaN,-2.0]}'
+    assert encode({"y": numbers("double", [[np.nan], [1]])}, False) == b'{"outputs":[[NaN],[1.0]]}'
+    assert encode({"y": numbers("float", -np.inf)}, False) == b'{"outputs":-Infinity}'
+    two = {"null": texts((2,), b"null", b"[null"), "y": numbers("float", [[1, np.nan], [-np.inf, 0.5]])}
+    assert encode(two, False) == b'{"outputs":{"null":["null","[null"],"y":[[1.0,NaN],[-Infinity,0.5]]}}'
+    assert encode(two, True) == (b'{"predictions":[{"null":"null","y":[1.0,NaN]},{"null":"[null","y":[-Infinity,0.5]}]}')
+    three = {
+        "a": numbers("double", [np.inf, 0.1, np.nan]),
+        "b": texts((3,), b"null", b"", b"null"),
+        "c": numbers("float", np.empty((3, 2, 0))),
+        "d": numbers("float", [[[1, np.nan]], [[2, 3]], [[-np.inf, 4]]]),
+    }
+    assert encode(three, True) == (
+        b'{"predictions":[{"a":Infinity,"b":"null","c":[[],[]],"d":[[1.0,NaN]]},'
+        b'{"a":0.1,"b":"","c":[[],[]],"d":[[2.0,3.0]]},{"a":NaN,"b":"null","c":[[],[]],"d":[[-Infinity,4.0]]}]}'
+    )
+
+
+@pytest.mark.parametrize("rows_of_many", [False, True])
+def test_no_number_becomes_an_object_beside_one_that_is_not_finite(rows_of_many: bool) -> None:
+    """A large answer with one NaN takes no Python object an element: its text is the array's."""
+    array = np.zeros((1000, 100), "<f4")
+    array[500, 50] = np.nan
+    outputs = {"y": numbers("float", array)} | ({"z": numbers("float", array)} if rows_of_many else {})
+    tracemalloc.start()
+    body = encode(outputs, rows_of_many)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert body.count(b"NaN") == len(outputs)
+    assert peak < 5 * len(body)
 
 
 def test_a_text_null_is_no_number() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -51,10 +52,12 @@ def test_unknown_keys_are_ignored() -> None:
 
 
 def test_signatures_without_inputs() -> None:
-    for name, shown in (("serving_default", "DEFAULT"), ("other", "other")):
-        of = signature(name=name)
-        assert refusal({"instances": [1]}, of) == f"Failed to get input map for signature: {shown}"
-        assert refusal({}, of) == f"Failed to get input map for signature: {shown}"
+    """The name is the one that was sent."""
+    of = signature(name="serving_default")
+    for sent, shown in (({}, "DEFAULT"), ({"signature_name": ""}, "DEFAULT"), ({"signature_name": "other"}, "other")):
+        for body in ({"instances": [1]}, {}):
+            assert refusal({**body, **sent}, of) == f"Failed to get input map for signature: {shown}"
+    assert refusal({"signature_name": "serving_default"}, of).endswith(": serving_default")
 
 
 def test_a_method_that_is_none_of_the_three_is_found_last() -> None:
@@ -262,6 +265,28 @@ def test_answers_come_in_the_format_of_the_request(count: int) -> None:
         assert json.loads(found.body) == {answer: numbers}
         assert found.content_type == "application/json"
         assert found.headers == ()
+
+
+def test_what_was_read_is_forgotten_while_the_request_waits() -> None:
+    for text in ('{"instances": [1, "x"]}', large("instances", "2"), '{"inputs": {"x": [1]}}'):
+        data = text.replace('"x"]', "2]").encode()
+        before = sys.getrefcount(data)
+        body = PredictBody(data)
+        assert sys.getrefcount(data) > before
+        (tensor,) = body.inputs(X)
+        assert sys.getrefcount(data) == before
+        key = "predictions" if b"instances" in data else "outputs"
+        of = signature(spec("x"), outputs=(spec("y"),))
+        assert json.loads(body.encode(ServableId("m", 1), of, [tensor]).body) == {key: plain(tensor)}
+
+
+@pytest.mark.parametrize("text", ["1e39", '{"x": 1e39}', "[1e39]"])
+def test_too_large_for_a_float32_is_infinite_without_a_warning(text: str) -> None:
+    """In long lists, which cost more than a few."""
+    body = f'{{"instances": [{", ".join([text] * 1024)}]}}'
+    with np.errstate(over="raise"):
+        (tensor,) = read(body).tensors
+    assert np.isinf(tensor.data).all()
 
 
 ORDERED = [
