@@ -11,10 +11,10 @@ from typing import Final
 from ringserve import log
 from ringserve.channel import Channel
 from ringserve.child import become, parse_child_arguments
+from ringserve.heap import keep_together
 from ringserve.options import ServerOptions
 from shm.counters import CounterTable
 from shm.doorbell import Doorbell
-from ringserve.heap import keep_together
 
 _SWITCH_SECONDS: Final = 1e-4  # Python's own 5 ms are longer than most requests take
 

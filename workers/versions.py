@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ringserve.errors import Code, ServingError
+from ringserve.heap import give_memory_back
 from ringserve.options import ServerOptions
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
 from workers.absent_version import AbsentVersion
 from workers.engine import Inputs, LoadedVersion
-from ringserve.heap import give_memory_back
 from workers.platforms import Loaded
 from workers.probe import Report, probe
 from workers.warm_up import WarmUp, warm_up

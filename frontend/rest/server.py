@@ -18,7 +18,7 @@ from frontend.rest.handler import Handler
 from frontend.rest.site import Site
 from ringserve.options import ServerOptions
 
-#: Lists of lists in a large body look like garbage to come: with Python's 700, two thirds of the time that such a body takes.
+#: Lists of lists in a large body look like garbage to come: with Python's 700, two thirds of the time that one takes.
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 _DRAIN_SECONDS: Final = 25.0  # for requests that have begun; less than the supervisor waits
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from ringserve.errors import Code, ServingError
+from ringserve.heap import give_memory_back
 from ringserve.signature import Signature, TensorSpec
 from ringserve.tensor import STRING, dtype_of
 from shm.packed import PackedTensor
 from workers.engine import Form, RowFunction, Target
-from ringserve.heap import give_memory_back
 from workers.tf import strings
 from workers.tf.capi import KEEP, Buffer, Output, Pointer, Status, tensorflow
 from workers.tf.checkpoint import check_checkpoint
