@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from frontend.catalog import ModelSpec, Version
 from frontend.endpoint import Endpoint
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 
     from frontend.front_end import FrontEnd
     from frontend.tensors import Tensor
-
-
-class Stages(NamedTuple):
-    """How long a request took, in ns: until it was in its lane, there, in its batch's run, and to write its answer."""
-
-    decode: int
-    queue: int
-    run: int
-    encode: int
 
 
 class Call:
@@ -141,18 +132,14 @@ class Call:
         self._encoded = time.monotonic_ns()
         return answer
 
-    @property
-    def stages(self) -> Stages | None:
-        """Of a request that was answered."""
+    def stages(self) -> tuple[int, int, int, int]:
+        """How long a request that is encoded took, in ns: until it was in its lane, there, in its batch's run, and to write
+        its answer.
+        """
         pending = self._pending
-        if pending is None or not self._encoded:
-            return None
-        return Stages(
-            pending.submitted - self._began,
-            pending.begun - pending.submitted,
-            pending.ended - pending.begun,
-            self._encoded - self._read,
-        )
+        assert pending is not None
+        submitted, begun, ended = pending.submitted, pending.begun, pending.ended
+        return submitted - self._began, begun - submitted, ended - begun, self._encoded - self._read
 
     def close(self, code: Code = Code.OK) -> None:
         """Give everything back, and count the request with the code that it ended in; only the first time."""

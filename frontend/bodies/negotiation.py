@@ -39,6 +39,8 @@ class Decoder(Protocol):
 
 def decoder(content_type: str, headers: Mapping[str, str]) -> Decoder | None:
     """What reads a body of this content type; None: it is JSON."""
+    if not content_type or content_type == "application/json":  # nearly always
+        return None
     kind = kind_of(content_type)
     if kind is Kind.RAW and DTYPE not in headers and SHAPE not in headers:
         return None

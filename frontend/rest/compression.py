@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
+
+from aiohttp import hdrs
 
 from frontend.rest.reply import Reply
 
@@ -36,14 +39,15 @@ def coding(accepted: str) -> str | None:
     return "gzip" if weights.get("*", 0.0) > 0 and "gzip" not in weights else None
 
 
-def wanted(reply: Reply, accepted: str | None) -> str | None:
-    """The coding in which this reply goes to a client with this Accept-Encoding header; None: as it is.
+def wanted(reply: Reply, headers: Mapping[str, str]) -> str | None:
+    """The coding in which this reply goes to a client with these headers; None: as it is.
 
     Tensors as bytes go as they are: they hardly get smaller, and cost the more time.
     """
-    if not accepted or len(reply.body) < SMALLEST or not reply.content_type.startswith(_TEXTS):
+    if len(reply.body) < SMALLEST or not reply.content_type.startswith(_TEXTS):
         return None
-    return coding(accepted)
+    accepted = headers.get(hdrs.ACCEPT_ENCODING)
+    return coding(accepted) if accepted else None
 
 
 def _weight(parameter: str) -> float:

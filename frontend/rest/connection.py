@@ -47,7 +47,7 @@ _MOST_UNSENT: Final = 64 << 10  # bytes of former answers, beyond which a client
 class Connection(RequestHandler):
     """One request at a time, in the order in which they came."""
 
-    __slots__ = ("_drained", "_exchange", "_miscounted", "_parked", "_site", "_stall", "_unsent", "_waiting")
+    __slots__ = ("_drained", "_exchange", "_parked", "_site", "_stall", "_unsent", "_waiting", "miscounted")
 
     def __init__(self, server: web.Server, site: Site, **settings: Any) -> None:
         super().__init__(server, **settings)
@@ -58,7 +58,7 @@ class Connection(RequestHandler):
         self._drained: asyncio.Future[None] | None = None  # there is none on the short way any more
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
-        self._miscounted = False  # perhaps, by the parser
+        self.miscounted = False  # has the parser perhaps, since a request was taken before its body was whole?
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
@@ -73,11 +73,9 @@ class Connection(RequestHandler):
         self._advance()
 
     def refill(self) -> None:
-        """A request that went aiohttp's way is answered: parse what the parser has kept back, when no request waits.
-
-        It stops at so many requests that nobody has taken, and counts those wrong that are taken before their body is whole.
+        """Parse what the parser has kept back, when no request waits. It stops at so many requests that nobody has taken,
+        and may have counted wrong.
         """
-        self._miscounted = True
         if not self._messages and self._parser is not None:
             super().data_received(b"")
 
@@ -198,7 +196,7 @@ class Connection(RequestHandler):
         transport = self.transport
         if transport is not None and not transport.is_closing():
             write(transport, head(reply), reply.body)
-        if self._miscounted:
+        if self.miscounted:
             self.refill()
         waiter, self._parked = self._parked, None
         self._waiter = waiter

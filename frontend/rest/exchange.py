@@ -12,7 +12,7 @@ from typing import Final, ParamSpec, TypeVar
 from aiohttp import hdrs
 
 from frontend.bodies.negotiation import answer_format, decoder, is_heavy
-from frontend.call import Call, Stages
+from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.endpoint import TooLargeError
 from frontend.open_lane import Tell
@@ -27,6 +27,7 @@ from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
 
 _HEAVY: Final = 1 << 20  # bytes of a JSON body, or of an output that becomes one
+_TIMING: Final = "decode;dur=%s, queue;dur=%s, run;dur=%s, encode;dur=%s"
 _MANY_TEXTS: Final = 10_000  # in an output
 
 P = ParamSpec("P")
@@ -139,10 +140,12 @@ class Exchange:
 
     def _answered(self, answer: Answer) -> Reply:
         call = self._call
-        stages = call.stages
+        body, content_type, headers = answer
+        decode, queue, run, encode = call.stages()
         call.close()
-        headers = answer.headers if stages is None else (*answer.headers, ("Server-Timing", _timing(stages)))
-        return self._site.dressed(Reply(answer.body, 200, answer.content_type, headers), self._headers)
+        timing = _TIMING % (_ms(decode // 1000), _ms(queue // 1000), _ms(run // 1000), _ms(encode // 1000))
+        headers = (*headers, ("Server-Timing", timing)) if headers else (("Server-Timing", timing),)
+        return self._site.dressed(Reply(body, 200, content_type, headers), self._headers)
 
     def failed(self, error: Exception) -> Reply:
         """The reply of a request that ends in this error."""
@@ -156,7 +159,7 @@ class Exchange:
 
     def coding(self, reply: Reply) -> str | None:
         """How the client wants this reply's body compressed, if at all."""
-        return wanted(reply, self._headers.get(hdrs.ACCEPT_ENCODING))
+        return wanted(reply, self._headers)
 
 
 async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
@@ -187,13 +190,6 @@ def as_serving_error(error: Exception) -> ServingError:
 def with_key(spec: ModelSpec, headers: Mapping[str, str]) -> ModelSpec:
     """A label may split its requests: those with the same key go the same way."""
     return spec if spec.label is None else spec._replace(key=headers.get("X-Ringserve-Key") or None)
-
-
-def _timing(stages: Stages) -> str:
-    """As the Server-Timing header has it."""
-    decode, queue, run, encode = stages
-    decoded, queued, ran, encoded = _ms(decode // 1000), _ms(queue // 1000), _ms(run // 1000), _ms(encode // 1000)
-    return f"decode;dur={decoded}, queue;dur={queued}, run;dur={ran}, encode;dur={encoded}"
 
 
 @lru_cache(8192)  # formatting four numbers is 4 % of a small request's time; most of them come again and again

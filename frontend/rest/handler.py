@@ -7,10 +7,11 @@ import time
 from http import HTTPStatus
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from frontend.catalog import ModelSpec
 from frontend.rest.compression import MOST_AT_ONCE, compressed, wanted
+from frontend.rest.connection import Connection
 from frontend.rest.exchange import Exchange, as_serving_error, http_status, is_binary, with_key
 from frontend.rest.health import respond
 from frontend.rest.http_reply import HttpReply
@@ -38,8 +39,10 @@ class Handler:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """A request to its reply, whatever they are: aiohttp's entry."""
+        if not request.content.is_eof() and isinstance(request.protocol, Connection):
+            request.protocol.miscounted = True
         reply = await self._reply(request)
-        coding = wanted(reply, request.headers.get(hdrs.ACCEPT_ENCODING))
+        coding = wanted(reply, request.headers)
         if coding is None:
             return HttpReply(reply)
         if len(reply.body) <= MOST_AT_ONCE:

@@ -53,10 +53,9 @@ _CLOCK: Final = _Clock()
 
 def head(reply: Reply, connection: str = "") -> bytes:
     """The status line and the headers. `connection`: that header's value, where there is one."""
-    status, content_type, headers = reply.status, reply.content_type, reply.headers
-    text = f"\r\nContent-Length: {len(reply.body)}"
-    if content_type:
-        text = f"\r\nContent-Type: {content_type}{text}"
+    body, status, content_type, headers, _ = reply
+    text = f"\r\nContent-Type: {content_type}\r\nContent-Length: " if content_type else "\r\nContent-Length: "
+    text += str(len(body))
     for name, value in headers:
         text += f"\r\n{name}: {value}"
     if connection:
@@ -86,9 +85,9 @@ class HttpReply(web.StreamResponse):
         if transport is None:
             raise ConnectionResetError("the client went away")
         write(transport, head(reply, connection), b"" if request.method == "HEAD" else reply.body)
-        refill = getattr(request.protocol, "refill", None)
-        if refill is not None:
-            refill()
+        protocol = request.protocol
+        if getattr(protocol, "miscounted", False):
+            protocol.refill()  # type: ignore[attr-defined]
         await request.writer.drain()  # a client that does not read its answers
         return None
 

@@ -10,6 +10,7 @@ from backports import zstd
 from frontend.rest.compression import SMALLEST, coding, compressed, wanted
 from frontend.rest.reply import Reply
 
+GZIP = {"Accept-Encoding": "gzip"}
 LARGE = b'{"predictions":[' + b"0.125," * 1000 + b"1]}"
 
 
@@ -38,11 +39,11 @@ def test_codings(accepted: str, expected: str | None) -> None:
 
 
 def test_which_answers() -> None:
-    assert wanted(Reply(LARGE), "gzip") == "gzip"
-    assert wanted(Reply(LARGE, content_type="text/html; charset=utf-8"), "gzip") == "gzip"
-    assert wanted(Reply(LARGE), None) is None
-    assert wanted(Reply(LARGE[: SMALLEST - 1]), "gzip") is None
-    assert wanted(Reply(LARGE, content_type="application/x-npy"), "gzip") is None, "floats hardly get smaller"
+    assert wanted(Reply(LARGE), GZIP) == "gzip"
+    assert wanted(Reply(LARGE, content_type="text/html; charset=utf-8"), GZIP) == "gzip"
+    assert wanted(Reply(LARGE), {}) is None
+    assert wanted(Reply(LARGE[: SMALLEST - 1]), GZIP) is None
+    assert wanted(Reply(LARGE, content_type="application/x-npy"), GZIP) is None, "floats hardly get smaller"
 
 
 def test_compressed() -> None:
