@@ -33,13 +33,13 @@ class ServableHandle(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.holders = left = self.holders - 1
-        if not left and self._freed:
-            self._tell_freed()
+        self.release()
 
     def release(self) -> None:
         """Give the handle up, where no `with` does."""
-        self.__exit__(None, None, None)
+        self.holders = left = self.holders - 1
+        if not left and self._freed:
+            self._tell_freed()
 
     def retire(self, freed: Callable[[], object]) -> None:
         """The manager hands the handle out no more: call `freed` when nobody holds it, at once if that is now."""
