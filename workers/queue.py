@@ -141,13 +141,13 @@ class Queue:
             self._when_idle()
 
     def _ran(self, parts: Sequence[Part], begun: int, ended: int) -> None:
-        """A batch's run is over. Counted before it is answered: who has the answer finds it in the count."""
+        """A batch's run is over. Counted when its answers are on their way: whoever waits for them need not wait for that."""
         nanoseconds = ended - begun
-        self._seconds += (nanoseconds * 1e-9 - self._seconds) / 8
         rows = _rows(parts)
+        self._finish(parts, begun, ended, rows)
+        self._seconds += (nanoseconds * 1e-9 - self._seconds) / 8
         if self._meter is not None:
             self._meter.ran(rows, nanoseconds)
-        self._finish(parts, begun, ended, rows)
 
     @staticmethod
     def _finish(parts: Sequence[Part], begun: int, ended: int, rows: int) -> None:
