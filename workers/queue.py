@@ -141,7 +141,7 @@ class Queue:
             self._when_idle()
 
     def _ran(self, parts: Sequence[Part], begun: int, ended: int) -> None:
-        """A batch's run is over. Counted when its answers are on their way: whoever waits for them need not wait for that."""
+        """A batch's run is over. Counted when its answers are on their way: nobody has to wait for that."""
         nanoseconds = ended - begun
         rows = _rows(parts)
         self._finish(parts, begun, ended, rows)
