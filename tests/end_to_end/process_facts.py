@@ -71,10 +71,14 @@ def memfds(pids: Iterable[int]) -> set[Memfd]:
 
 def lane_headers(pid: int) -> Iterator[tuple[dict[str, Any], list[int]]]:
     """Label and header words of each lane that the process holds open, as any tool may read them."""
-    for entry in os.scandir(f"/proc/{pid}/fd"):
-        if os.readlink(entry.path).startswith("/memfd:ringserve-lane"):
-            with open(entry.path, "rb") as segment:
-                header = segment.read(layout.HEADER_BYTES)
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        header = b""
+        with suppress(*_GONE):  # a descriptor that was closed meanwhile
+            path = f"/proc/{pid}/fd/{name}"
+            if os.readlink(path).startswith("/memfd:ringserve-lane"):
+                with open(path, "rb") as segment:
+                    header = segment.read(layout.HEADER_BYTES)
+        if header:
             words = memoryview(header).cast("Q").tolist()
             label = header[layout.LABEL : layout.LABEL + words[layout.WORD_LABEL_LENGTH]]
             yield json.loads(label), words

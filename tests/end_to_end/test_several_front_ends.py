@@ -72,7 +72,11 @@ def test_requests_are_counted_as_one_servers(pair: RunningServer) -> None:
     page = upstream(pair)
     assert total(page, ":tensorflow:serving:request_count", model_name="half_plus_two", status="OK") == CONNECTIONS * EACH
     assert total(page, ":tensorflow:serving:request_latency_count", model_name="half_plus_two") == CONNECTIONS * EACH
-    assert total(clean(pair), "ringserve_batch_rows_sum", model="half_plus_two") == 2 * CONNECTIONS * EACH
+
+    def rows() -> float:
+        return total(clean(pair), "ringserve_batch_rows_sum", model="half_plus_two")
+
+    wait_until(lambda: rows() == 2 * CONNECTIONS * EACH, LIMIT, "every row counted")
 
 
 async def from_many_connections(port: int, path: str) -> set[tuple[int, bytes]]:
