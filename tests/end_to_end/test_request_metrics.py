@@ -123,7 +123,8 @@ def test_histograms(counted: RunningServer) -> None:
     rows = [1, 2, 3, 10, 100, 1]
     for count in rows:
         assert counted.predict("half_plus_two", {"instances": [1.0] * count}).status == 200
-    page = wait_for(counted, REQUESTS, len(rows), model="half_plus_two", code="OK")
+    wait_for(counted, REQUESTS, len(rows), model="half_plus_two", code="OK")
+    page = wait_for(counted, "ringserve_batch_rows_sum", sum(rows), model="half_plus_two")
     labels = {
         "model": "half_plus_two",
         "version": "2",
