@@ -11,7 +11,6 @@ import base64
 import json
 import socket
 import struct
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.http_answers import BadAnswerError, content_length
-from bench.http_generator import Tally, line_of, together
+from bench.http_generator import Tally, run_at_once, together
 from bench.load import Load
 from ringserve.child import become
 
@@ -113,21 +112,7 @@ def body_load(port: int, request: Path, connections: int, seconds: float, bare: 
     """Run a generator for each connection, all sending the file's bytes. Raises RuntimeError when one of them fails."""
     command = [sys.executable, "-m", "bench.body_generator", "--port", str(port), "--request", str(request)]
     command += ["--seconds", str(seconds), *["--bare"] * bare]
-    running: list[subprocess.Popen[str]] = []
-    try:
-        for _ in range(connections):
-            running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        for process in running:
-            line_of(process)  # it is connected
-        for process in running:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        tallies: list[dict[str, Any]] = [json.loads(line_of(process)) for process in running]
-    finally:
-        for process in running:
-            process.kill()
-            process.communicate()
+    tallies = run_at_once([command] * connections)
     for tally in tallies:
         if "failure" in tally:
             raise RuntimeError(tally["failure"])

@@ -174,19 +174,24 @@ def http_load(target: Target, connections: int, seconds: float, processes: int =
     count = min(processes or max(1, cpus // _CPUS_PER_PROCESS), connections)
     shares = [connections // count + (index < connections % count) for index in range(count)]
     command = [sys.executable, "-m", "bench.http_generator", "--target", json.dumps(asdict(target))]
+    commands = [[*command, "--connections", str(share), "--seconds", str(seconds)] for share in shares]
+    tallies = run_at_once(commands)
+    return together(tallies, max(tally["seconds"] for tally in tallies))
+
+
+def run_at_once(commands: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """Start generators, let all of them go when each is connected, and return their tallies. Raises RuntimeError."""
     running: list[subprocess.Popen[str]] = []
     try:
-        for share in shares:
-            arguments = [*command, "--connections", str(share), "--seconds", str(seconds)]
-            running.append(subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        for command in commands:
+            running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         for process in running:
             line_of(process)  # it is connected
         for process in running:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        tallies = [json.loads(line_of(process)) for process in running]
-        return together(tallies, max(tally["seconds"] for tally in tallies))
+        return [json.loads(line_of(process)) for process in running]
     finally:
         for process in running:
             process.kill()

@@ -31,7 +31,13 @@ class AnswerFormat(Protocol):
 
 
 class RequestBody(AnswerFormat, Protocol):
-    """A body that was read. It answers in its own kind where the client asks for no other."""
+    """A body that was read. It answers in its own kind where the client asks for no other.
+
+    `heavy`: `inputs` takes more than a few ms, for reasons that its length does not tell. It may be called in any thread.
+    """
+
+    @property
+    def heavy(self) -> bool: ...
 
     def signature(self, signatures: Mapping[str, Signature]) -> Signature:
         """The signature that is asked for, of those that the version has. Raises ServingError."""

@@ -14,6 +14,17 @@ _METHODS: Final = ("tensorflow/serving/predict", "tensorflow/serving/classify", 
 T = TypeVar("T")
 
 
+def rest_signature(name: str, signatures: Mapping[str, Signature]) -> Signature:
+    """The signature of this name, with the text that upstream's REST API has where there is none; gRPC's is another.
+
+    Raises ServingError (INVALID_ARGUMENT).
+    """
+    found = signatures.get(name)
+    if found is None:
+        raise _invalid(f'Serving signature name: "{name}" not found in signature def')
+    return found
+
+
 def check_method_name(signature: Signature) -> None:
     """What --enable_signature_method_name_check asks for. Raises ServingError (INTERNAL)."""
     if signature.method not in _METHODS:

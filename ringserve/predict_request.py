@@ -10,7 +10,6 @@ from ringserve.predict_checks import check_dtypes, check_method_name, check_outp
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor, decode
 
-PREDICT: Final = "tensorflow/serving/predict"
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
 

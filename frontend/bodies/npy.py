@@ -82,11 +82,6 @@ def find_npy(data: Buffer) -> NpyArray:
     return NpyArray(dtype, header, elements)
 
 
-def read_npy(data: Buffer, most_bytes: int) -> Tensor:
-    """The tensor in the data. Raises ServingError; see `NpyArray.tensor`."""
-    return find_npy(data).tensor(most_bytes)
-
-
 def _ordered(flat: Array, header: NpyHeader) -> Array:
     if header.fortran:
         return shaped(flat, header.shape[::-1]).T

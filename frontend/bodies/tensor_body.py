@@ -11,7 +11,7 @@ from frontend.catalog import ModelSpec
 from frontend.request_body import Answer, AnswerFormat, RequestBody
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
-from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order
+from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order, rest_signature
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import DType
@@ -27,15 +27,12 @@ class TensorAnswer(AnswerFormat, Protocol):
 class AskingBody(RequestBody, Protocol):
     """A body that may say more about the request than its URL does.
 
-    `spec`: the version to resolve; `timeout` in ns, None: the body does not say. `heavy`: `inputs` takes more than a few
-    ms. It may be called in any thread, but only once: whatever the inputs don't need of the body is let go then.
+    `spec`: the version to resolve; `timeout` in ns, None: the body does not say. `inputs` may be called only once: whatever
+    they don't need of the body is let go then.
     """
 
     spec: ModelSpec
     timeout: int | None
-
-    @property
-    def heavy(self) -> bool: ...
 
 
 class Unread(Protocol):
@@ -63,10 +60,7 @@ class TensorBody:
 
     def signature(self, signatures: Mapping[str, Signature]) -> Signature:
         """Raises ServingError with the text that upstream's REST API has for it."""
-        signature = signatures.get(self._asked.signature)
-        if signature is None:
-            text = f'Serving signature name: "{self._asked.signature}" not found in signature def'
-            raise ServingError(Code.INVALID_ARGUMENT, text)
+        signature = rest_signature(self._asked.signature, signatures)
         if self._check_method:
             check_method_name(signature)
         return signature

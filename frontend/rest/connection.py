@@ -94,11 +94,8 @@ class Connection(RequestHandler):
                 self._waiter.set_result(None)
                 return
             self._messages.popleft()
-            self._parked, self._waiter = (
-                self._waiter,
-                None,
-            )  # first: the next line may bring more requests, whose turn it is not
-            self._consumed()
+            self._parked, self._waiter = self._waiter, None
+            self._consumed()  # only now: it may bring more requests, whose turn it is not
             self._begin(Exchange(self._site, target, message.headers, time.monotonic_ns()), payload.read_nowait())
 
     def _short(self, message: Any, payload: Any) -> Any:
@@ -167,8 +164,10 @@ class Connection(RequestHandler):
             self._fail()
 
     async def _run(self, exchange: Exchange, body: bytes | None = None) -> None:
+        running = exchange.run(body)
+        del body  # which is let go once its inputs are in the lane
         try:
-            reply = await exchange.run(body)
+            reply = await running
             self._exchange = None
             coding = exchange.coding(reply)
             if coding is None:

@@ -23,6 +23,8 @@ from ringserve.tensor import dtype_of
 class _ExampleBody:
     """Its examples are complete before any model is looked up, as upstream does it."""
 
+    heavy = False
+
     def __init__(self, body: bytes, check_method: bool, most_bytes: int) -> None:
         """`check_method`: what --enable_signature_method_name_check says. `most_bytes`: of all examples with their context.
 

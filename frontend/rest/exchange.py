@@ -56,7 +56,7 @@ class Exchange:
         """
         request, answers = self._decode(body)
         self._call.resolve(request, answers)
-        if not getattr(request, "heavy", False):
+        if not request.heavy:
             self._call.read_inputs()
 
     def _decode(self, body: bytes | bytearray) -> tuple[RequestBody, AnswerFormat | None]:

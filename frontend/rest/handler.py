@@ -15,8 +15,8 @@ from frontend.rest.connection import Connection
 from frontend.rest.exchange import Exchange, as_serving_error, http_status, is_binary, with_key
 from frontend.rest.health import respond
 from frontend.rest.http_reply import HttpReply
-from frontend.rest.index_page import index_reply_in_steps
-from frontend.rest.openapi import openapi_reply_in_steps
+from frontend.rest.index_page import index_reply
+from frontend.rest.openapi import openapi_reply
 from frontend.rest.reply import JSON, Reply, error_reply, page
 from frontend.rest.request_reader import read_body
 from frontend.rest.site import Site
@@ -88,14 +88,16 @@ class Handler:
             except Exception as error:
                 reply = Exchange(site, target, headers, began).failed(error)
                 return reply._replace(closes=not request.content.is_eof())  # what is left of the body is in the way
-            return await Exchange(site, target, headers, time.monotonic_ns()).run(body)
+            running = Exchange(site, target, headers, time.monotonic_ns()).run(body)
+            del body  # which is let go once its inputs are in the lane
+            return await running
 
     async def _look_up(self, target: Target, request: web.BaseRequest) -> Reply:
         """Raises ServingError."""
         catalog = self._front_end.catalog
         if target.what == "openapi":
             prometheus_path = self._front_end.prometheus_path
-            return await openapi_reply_in_steps(catalog, ("/metrics", *([prometheus_path] if prometheus_path else [])))
+            return await openapi_reply(catalog, ("/metrics", *([prometheus_path] if prometheus_path else [])))
         if target.what == "status":
             return Reply(status_body(catalog.status(target.spec.name, target.spec.version)))
         with catalog.servable_handle(with_key(target.spec, request.headers)) as version:
@@ -112,7 +114,7 @@ class Handler:
         elif target.what == "health":
             reply = respond(path, front_end.catalog, front_end.stopping.is_set()) or page(HTTPStatus.NOT_FOUND)
         else:
-            reply = await index_reply_in_steps(front_end.catalog)
+            reply = await index_reply(front_end.catalog)
         return self._site.dressed(reply, request.headers, cors=False)
 
     async def _prometheus(self, path: str) -> Reply:

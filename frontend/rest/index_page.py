@@ -25,18 +25,13 @@ from ringserve.signature import Signature, TensorSpec
 _TYPE: Final = "text/html; charset=utf-8"
 _FIELD: Final = re.compile(r"\{\{(\w+)\}\}")
 _VERBS: Final = {CLASSIFY: "classify", REGRESS: "regress"}
-
-
 _AT_A_TIME: Final = 8  # models, while requests wait
 
 
-def index_reply(catalog: Catalog) -> Reply:
-    """Everything that has a name is escaped: names are whatever models' authors wrote."""
-    return _reply([_section(name, catalog) for name in catalog.names])
-
-
-async def index_reply_in_steps(catalog: Catalog) -> Reply:
-    """The same. With many models it takes a while, in which other requests are served."""
+async def index_reply(catalog: Catalog) -> Reply:
+    """Everything that has a name is escaped: names are whatever models' authors wrote. With many models it takes a while, in
+    which other requests are served.
+    """
     sections = []
     for number, name in enumerate(catalog.names, 1):
         sections.append(_section(name, catalog))

@@ -20,16 +20,11 @@ _METRICS: Final = ("/metrics",)
 _AT_A_TIME: Final = 8  # models, while requests wait
 
 
-def openapi_reply(catalog: Catalog, metrics_paths: Sequence[str] = _METRICS) -> Reply:
-    """Made anew, since it changes with the models. `metrics_paths`: all paths on which Prometheus' text is served."""
-    document = _Document(catalog, metrics_paths)
-    for _ in document.models():
-        pass
-    return document.reply()
+async def openapi_reply(catalog: Catalog, metrics_paths: Sequence[str] = _METRICS) -> Reply:
+    """Made anew, since it changes with the models. With many of them it takes a while, in which other requests are served.
 
-
-async def openapi_reply_in_steps(catalog: Catalog, metrics_paths: Sequence[str] = _METRICS) -> Reply:
-    """The same. With many models it takes a while, in which other requests are served."""
+    `metrics_paths`: all paths on which Prometheus' text is served.
+    """
     document = _Document(catalog, metrics_paths)
     for number in document.models():
         if number % _AT_A_TIME == 0:

@@ -17,7 +17,7 @@ from frontend.rest.repeated_names import may_repeat
 from frontend.rest.signature_name import signature_name
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
-from ringserve.predict_checks import check_method_name
+from ringserve.predict_checks import check_method_name, rest_signature
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE, Signature, TensorSpec
 from ringserve.tensor import STRING
@@ -25,6 +25,8 @@ from ringserve.tensor import STRING
 
 class PredictBody:
     """A parsed body. Its tensors wait for the signature, whose dtypes decide what the numbers are."""
+
+    heavy = False
 
     __slots__ = ("_body", "_check_method", "_document", "_numbers", "_rows", "signature_name")
 
@@ -46,11 +48,7 @@ class PredictBody:
 
     def signature(self, signatures: Mapping[str, Signature]) -> Signature:
         """As `RequestBody` has it, with upstream's text."""
-        found = signatures.get(self.signature_name)
-        if found is None:
-            text = f'Serving signature name: "{self.signature_name}" not found in signature def'
-            raise ServingError(Code.INVALID_ARGUMENT, text)
-        return found
+        return rest_signature(self.signature_name, signatures)
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
         """As `RequestBody` has it, with upstream's texts. Once: what was read is forgotten then."""

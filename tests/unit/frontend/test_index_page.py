@@ -16,7 +16,7 @@ from made_catalogs import load, report
 from made_signatures import signature, spec
 
 from frontend.catalog import Catalog
-from frontend.rest.index_page import index_reply, index_reply_in_steps
+from frontend.rest.index_page import index_reply
 from frontend.rest.sample_body import sample_body
 from ringserve.errors import Code
 from ringserve.predict_request import CLASSIFY
@@ -87,8 +87,7 @@ class Page(HTMLParser):
 
 
 def page(catalog: Catalog) -> Page:
-    reply = index_reply(catalog)
-    assert asyncio.run(index_reply_in_steps(catalog)) == reply
+    reply = asyncio.run(index_reply(catalog))
     assert (reply.status, reply.content_type) == (200, "text/html; charset=utf-8")
     return Page(reply.body.decode())
 
@@ -151,7 +150,7 @@ def test_the_form_asks_every_signature_of_every_version() -> None:
 
 
 def test_a_browser_runs_this_script_and_nothing_else() -> None:
-    reply = index_reply(Catalog())
+    reply = asyncio.run(index_reply(Catalog()))
     found = Page(reply.body.decode())
     headers = dict(reply.headers)
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -188,7 +187,7 @@ def test_names_are_nothing_but_text(name: str) -> None:
 def test_what_is_no_unicode_does_not_fail() -> None:
     catalog = Catalog()
     report(catalog, "m", 1, State.END, Code.INTERNAL, "\udcff")
-    assert b"INTERNAL: ?" in index_reply(catalog).body
+    assert b"INTERNAL: ?" in asyncio.run(index_reply(catalog)).body
 
 
 def body(*inputs: Any, outputs: Any = None, name: str = "serving_default") -> Any:

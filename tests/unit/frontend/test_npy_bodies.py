@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from frontend.bodies.negotiation import BodyOptions
-from frontend.bodies.npy import read_npy
+from frontend.bodies.npy import find_npy
 from frontend.bodies.npy_header import header_bytes
 from frontend.bodies.zip_members import read_members
 from frontend.endpoint import TooLargeError
@@ -101,13 +101,13 @@ def test_text_that_is_no_unicode() -> None:
 def test_strings_without_any_length_are_counted_before_they_are_made() -> None:
     body = with_header("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000000,)}")
     with pytest.raises(TooLargeError, match="1000000000000 strings that the body does not carry; expected at most 1048576"):
-        read_npy(body, 1 << 60)
+        find_npy(body).tensor(1 << 60)
     body = with_header("{'descr': '|S0', 'fortran_order': False, 'shape': (1000000,)}")
     with pytest.raises(TooLargeError, match="1000000 strings take 64000000 bytes, more than the 1048576"):
-        read_npy(body, MOST)
-    assert read_npy(body, MOST * 64) == Tensor(BY_NAME["string"], (1_000_000,), [b""] * 1_000_000)
+        find_npy(body).tensor(MOST)
+    assert find_npy(body).tensor(MOST * 64) == Tensor(BY_NAME["string"], (1_000_000,), [b""] * 1_000_000)
     with pytest.raises(TooLargeError, match="20000 strings take 1300000 bytes, more than the 1048576"):
-        read_npy(npy(np.full(20_000, b"a")), MOST)
+        find_npy(npy(np.full(20_000, b"a"))).tensor(MOST)
 
 
 def test_types_are_compared_before_strings_are_made() -> None:
