@@ -47,7 +47,11 @@ class ModelPaths:
         self._versions = catalog.versions(name)
         self._labels = catalog.labels(name)
         self._components = components
-        self._signatures = {version.id.version: tuple(version.signatures.values()) for version in self._versions}
+        # By name: the order in which a SavedModel has them changes from export to export.
+        self._signatures = {
+            version.id.version: tuple(signature for _, signature in sorted(version.signatures.items()))
+            for version in self._versions
+        }
         self._references: dict[tuple[str, Signature], Schema] = {}
 
     def items(self) -> Iterator[tuple[str, Any]]:

@@ -246,3 +246,11 @@ def test_samples_of_the_page_fit_the_document(inputs: list[Any], outputs: list[A
     body = sample_body(made)
     assert body is not None
     assert fits(json.loads(body), json.loads(asyncio.run(openapi_reply(catalog)).body))
+
+
+def test_versions_share_a_path_in_whatever_order_their_signatures_are() -> None:
+    one, two = signature(spec("x"), outputs=(spec("y"),)), signature(spec("x"), outputs=(spec("y"),), name="other")
+    catalog = Catalog()
+    load(catalog, "m", 1, one, two)
+    load(catalog, "m", 2, two, one)
+    assert "/v1/models/m/versions/{version}:predict" in json.loads(asyncio.run(openapi_reply(catalog)).body)["paths"]
