@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -168,11 +169,23 @@ def check_histogram(page: Samples, name: str, labels: dict[str, str], count: int
 
 
 def test_requests_in_flight(counted: RunningServer) -> None:
+    """They are looked at once a second, which is longer than a request may take."""
+    seen = threading.Event()
+
     def in_flight() -> float:
         return total(clean(counted), "ringserve_inflight_requests", model="slow")
 
+    def keep_asking(number: int) -> set[int]:
+        statuses = {counted.predict("slow", {"instances": [float(number)]}).status}
+        while not seen.is_set():
+            statuses.add(counted.predict("slow", {"instances": [float(number)]}).status)
+        return statuses
+
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(counted.predict, "slow", {"instances": [float(number)]}) for number in range(4)]
-        assert wait_until(in_flight, LIMIT, "requests in flight") <= 4
-        assert [future.result().status for future in asked] == [200] * 4
+        asking = [pool.submit(keep_asking, number) for number in range(4)]
+        try:
+            assert wait_until(in_flight, LIMIT, "requests in flight") <= 4
+        finally:
+            seen.set()
+        assert [future.result() for future in asking] == [{200}] * 4
     wait_until(lambda: in_flight() == 0, LIMIT, "none in flight")
