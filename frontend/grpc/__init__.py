@@ -1,0 +1,1 @@
+"""gRPC: TensorFlow Serving's services, and the standard ones."""
