@@ -14,6 +14,9 @@ from types import FrameType
 from typing import Final
 
 from bench import (
+    grpc_image,
+    grpc_predict,
+    grpc_stream,
     json_bodies,
     load_isolation,
     machine,
@@ -27,11 +30,12 @@ from bench import (
     start,
 )
 from bench.half_plus_two import half_plus_two
+from bench.perf_analyzer_environment import VARIABLE
 from bench.report import Report
 from bench.topology import Settings, SkippedError, Topology
 
 _MODULES: Final = (
-    *(ring, rest, json_bodies, rest_image, start),
+    *(ring, rest, grpc_predict, grpc_stream, json_bodies, rest_image, grpc_image, start),
     *(load_isolation, new_version, many_models, reload_memory, mosec_comparison),
 )
 _TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}
@@ -58,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = _INTERRUPTED
     try:
         with tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch:
-            settings = Settings(half_plus_two(arguments.models or Path(scratch)), **run, say=_say)
+            settings = Settings(
+                half_plus_two(arguments.models or Path(scratch)), **run, perf_analyzer=arguments.perf_analyzer, say=_say
+            )
             for topology in chosen:
                 _measure(topology, settings, report)
                 report.write(output)
@@ -120,8 +126,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", type=_topology, default=[], metavar="NAME", help="the same as naming them")
     parser.add_argument("--all", action="store_true", help="the long ones too")
     parser.add_argument("--repeat", type=_positive, default=5, help="repetitions of each [5]")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each REST run [3]")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each run under load [3]")
     parser.add_argument("--generator", choices=["auto", "own", "wrk"], default="auto", help="of REST load [auto]")
+    parser.add_argument(
+        "--perf_analyzer",
+        default="",
+        metavar="FILE",
+        help=f"generator of gRPC load, or own for the one in Python [${VARIABLE}, or one on the PATH, or one that is "
+        "installed in build; own where that can't be]",
+    )
     parser.add_argument("--models", type=Path, metavar="DIR", help="where half_plus_two is, or is written to")
     parser.add_argument("--output", type=Path, metavar="FILE", help="[bench/results/<date>.json]")
     return parser

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import math
 from dataclasses import dataclass
 from typing import Any, Final
 
 #: How long answers that are still on their way at the end of a run are waited for.
 PATIENCE: Final = 5.0
+_ANSWER_SECONDS: Final = 10.0  # for one answer to a question
+
+
+class WrongAnswerError(RuntimeError):
+    """A server answered what it should not have; the text begins with "answered"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,24 @@ class Target:
         head = f"POST {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nContent-Type: application/json\r\n"
         return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
+    def ask(self, count: int) -> bytes:
+        """Send some requests, one after the other: the last one's body.
+
+        Raises WrongAnswerError, OSError and HTTPException; of these, ConnectionError while nobody listens.
+        """
+        body = b""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_ANSWER_SECONDS)
+        try:
+            for _ in range(count):
+                connection.request("POST", self.path, self.body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                body = response.read()
+                if response.status != 200 or not _means(body, self.answer):
+                    raise WrongAnswerError(f"answered {response.status} {body[:200]!r}")
+        finally:
+            connection.close()
+        return body
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -40,3 +65,10 @@ class Load:
     @property
     def rate(self) -> float:
         return self.requests / self.seconds if self.seconds else 0.0
+
+
+def _means(body: bytes, answer: Any) -> bool:
+    try:
+        return bool(json.loads(body) == answer)
+    except ValueError:
+        return False

@@ -12,7 +12,7 @@ from typing import Any, Final
 import psutil
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
-_PACKAGES: Final = ("ringserve", "tensorflow", "numpy", "aiohttp", "uvloop", "orjson", "pysimdjson")
+_PACKAGES: Final = ("ringserve", "tensorflow", "numpy", "aiohttp", "grpcio", "uvloop", "orjson", "pysimdjson")
 
 
 def machine() -> dict[str, Any]:

@@ -70,7 +70,8 @@ def _cells(row: Row) -> list[str]:
     errors = f"{row.errors} errors" if row.errors else ""
     last = " ".join(word for word in (verdicts, errors) if word)
     floor = row.floor_name if row.floors else ""
-    return [row.topology, f"{row.measure}, {row.unit}", *figures, floor, *floors, *ratios, goals, last]
+    measure = f"{row.measure}, {row.unit}" + (f" ({row.generator})" if row.generator else "")
+    return [row.topology, measure, *figures, floor, *floors, *ratios, goals, last]
 
 
 def _best_and_median(row: Row, figures: Sequence[float]) -> list[str]:

@@ -35,11 +35,12 @@ def serve_command(config: Path, port: int) -> list[str]:
     ]
 
 
-def serve_model(base: Path, port: int, frontends: int = 1) -> list[str]:
-    """The server with the model of this base path, by its name; REST listens on `port`."""
+def serve_model(base: Path, port: int, frontends: int = 1, grpc_port: int = 0, grpc_frontends: int = 1) -> list[str]:
+    """The server with the model of this base path, by its name; REST listens on `port`, gRPC on a free port or its own."""
     return [
         *(sys.executable, "-m", "ringserve", "serve"),
-        f"--port={free_port()}",
+        f"--port={grpc_port or free_port()}",
+        f"--grpc_frontends={grpc_frontends}",
         f"--rest_api_port={port}",
         f"--rest_frontends={frontends}",
         f"--model_name={base.name}",

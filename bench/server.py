@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import signal
 import socket
@@ -13,13 +12,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Protocol, Self
 
-from bench.load import Target
+from bench.load import WrongAnswerError
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
-_ANSWER_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.002
 
 
@@ -31,11 +29,22 @@ def free_port() -> int:
         return port
 
 
+class Asked(Protocol):
+    """What a server is asked, to know that it is there and right: a bench.load.Target, or the same over gRPC."""
+
+    def ask(self, count: int) -> bytes:
+        """Send some requests, one after the other: the last answer.
+
+        Raises WrongAnswerError, OSError and HTTPException; of these, ConnectionError while nobody listens.
+        """
+        ...
+
+
 class Server:
     """A server process; starts with the `with` block and is gone after it."""
 
     def __init__(
-        self, command: Sequence[str], target: Target, start_seconds: float = _START_SECONDS, own_group: bool = False
+        self, command: Sequence[str], target: Asked, start_seconds: float = _START_SECONDS, own_group: bool = False
     ) -> None:
         """`start_seconds`: how long the first answer is waited for.
 
@@ -95,18 +104,10 @@ class Server:
             raise RuntimeError(f"{self._name}: {error}; {self._last_words()}") from error
 
     def _ask(self, count: int) -> bytes:
-        body = b""
-        connection = http.client.HTTPConnection("127.0.0.1", self._target.port, timeout=_ANSWER_SECONDS)
         try:
-            for _ in range(count):
-                connection.request("POST", self._target.path, self._target.body, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                body = response.read()
-                if response.status != 200 or not _means(body, self._target.answer):
-                    raise RuntimeError(f"{self._name} answered {response.status} {body[:200]!r}; {self._last_words()}")
-        finally:
-            connection.close()
-        return body
+            return self._target.ask(count)
+        except WrongAnswerError as error:
+            raise RuntimeError(f"{self._name} {error}; {self._last_words()}") from error
 
     @property
     def log(self) -> str:
@@ -123,10 +124,3 @@ class Server:
         code = self._process.poll()
         words = self.log[-2000:].strip()
         return f"{'it runs' if code is None else f'it ended with {code}'}, its last words: {words or 'none'}"
-
-
-def _means(body: bytes, answer: Any) -> bool:
-    try:
-        return bool(json.loads(body) == answer)
-    except ValueError:
-        return False

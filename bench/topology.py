@@ -35,6 +35,7 @@ class Row:
     figures: list[float] = field(default_factory=list)
     floors: list[float] = field(default_factory=list)
     errors: int = 0  # requests that failed or were answered wrongly: no goal is met with any
+    generator: str = ""  # what sent the load, where that is not what the whole run uses
 
     def add(self, figure: float, floor: float | None = None, errors: int = 0) -> None:
         """A repetition's figure."""
@@ -83,6 +84,7 @@ class Row:
             "ratio": {"best": self.best_ratio, "median": self.median_ratio},
             "goals": [{"of": goal.of, "limit": goal.limit, "met": self.met(goal)} for goal in self.goals],
             "errors": self.errors,
+            **({"generator": self.generator} if self.generator else {}),
         }
 
 
@@ -97,7 +99,8 @@ class Settings:
     model: Path  # base path of half_plus_two
     repeat: int = 5
     seconds: float = 3.0  # of one REST run
-    generator: Literal["own", "wrk"] = "own"
+    generator: Literal["own", "wrk"] = "own"  # of REST load
+    perf_analyzer: str = ""  # the generator of gRPC load: a program, "own" for the one in Python, "" to look for one
     say: Callable[[str], None] = print  # tells how far it has got
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 from typing import Final
 
@@ -10,7 +11,6 @@ import uvloop
 
 from frontend.front_end import FrontEnd
 from frontend.request_counters import RequestCounters
-from frontend.rest.server import serve
 from ringserve import log
 from ringserve.child import become, parse_child_arguments
 from ringserve.heap import keep_freed
@@ -24,9 +24,10 @@ _LARGEST_BLOCK: Final = 32 << 20  # glibc's limit of what does not come from the
 
 def main() -> None:
     parser = argparse.ArgumentParser("frontend")
-    parser.add_argument("protocol", choices=["rest"])
+    parser.add_argument("protocol", choices=["rest", "grpc"])
     parser.add_argument("--index", type=int, required=True)
-    arguments = parse_child_arguments(parser, "counters", "listener")
+    parser.add_argument("--listener-fd", type=int, help="of the REST server, which inherits it")
+    arguments = parse_child_arguments(parser, "counters")
     title = f"frontend {arguments.protocol} {arguments.index}"
     become(title)
     keep_freed(_KEPT_BYTES, _LARGEST_BLOCK)
@@ -37,7 +38,17 @@ def main() -> None:
 async def _run(arguments: argparse.Namespace) -> None:
     counters = RequestCounters(CounterTable.attach(arguments.counters_fd))
     front_end = FrontEnd(socket.socket(fileno=arguments.control_fd), Doorbell(arguments.doorbell_fd), counters)
-    await serve(front_end, socket.socket(fileno=arguments.listener_fd), arguments.options)
+    # Each protocol's libraries take memory and time that the other one does without.
+    if arguments.protocol == "rest":
+        from frontend.rest.server import serve as serve_rest  # noqa: PLC0415
+
+        os.set_inheritable(arguments.listener_fd, False)
+        await serve_rest(front_end, socket.socket(fileno=arguments.listener_fd), arguments.options)
+    else:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its log has a line for every client that does not speak it
+        from frontend.grpc.server import serve as serve_grpc  # noqa: PLC0415
+
+        await serve_grpc(front_end, arguments.index, arguments.options)
 
 
 if __name__ == "__main__":

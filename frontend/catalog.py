@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from frontend.endpoint import Endpoint
@@ -67,6 +67,19 @@ class Catalog:
         self._labels: dict[str, dict[str, Label]] = {}
         self._status: dict[str, dict[int, VersionStatus]] = {}
         self._configured: frozenset[str] | None = None  # None: not told
+        self._listeners: list[Callable[[Collection[str]], None]] = []
+
+    def listen(self, tell: Callable[[Collection[str]], None]) -> None:
+        """Whenever the states of models change, or who can take their requests, call `tell` with the models' names.
+
+        Often many times in a row: it should only make a note.
+        """
+        self._listeners.append(tell)
+
+    def notify(self, names: Collection[str]) -> None:
+        """Something changed of these models: for what the catalog does not see, as which workers are to be avoided."""
+        for tell in self._listeners:
+            tell(names)
 
     def add(self, version: Version, routed: bool = True) -> None:
         """A version is loaded; not `routed`: requests find it only after `route`, when its lanes are there."""
@@ -80,6 +93,7 @@ class Catalog:
         if handle is not None:
             self._models.setdefault(servable.name, {})[servable.version] = handle
             self._note_latest(servable.name)
+            self.notify((servable.name,))
 
     def _note_latest(self, name: str) -> None:
         versions = self._models.get(name)
@@ -93,6 +107,7 @@ class Catalog:
         """No request finds the version any more; those that hold its handle go on. None: it is not loaded."""
         self._models.get(servable.name, {}).pop(servable.version, None)
         self._note_latest(servable.name)
+        self.notify((servable.name,))
         return self._loaded.get(servable)
 
     def remove(self, handle: ServableHandle[Version]) -> None:
@@ -149,7 +164,9 @@ class Catalog:
 
     def set_models(self, names: Iterable[str]) -> None:
         """From now on these models are configured, and no others."""
-        self._configured = frozenset(names)
+        before, now = self._configured, frozenset(names)
+        self._configured = now
+        self.notify(self.names if before is None else before ^ now)
 
     def is_configured(self, name: str) -> bool | None:
         """None: nobody has said."""
@@ -162,6 +179,7 @@ class Catalog:
 
     def set_status(self, name: str, status: VersionStatus) -> None:
         self._status.setdefault(name, {})[status.version] = status
+        self.notify((name,))
 
     def forget_status(self, name: str, versions: Iterable[int]) -> None:
         """These versions ended, and are not reported any more."""
@@ -170,6 +188,7 @@ class Catalog:
             reported.pop(version, None)
         if not reported:
             self._status.pop(name, None)
+        self.notify((name,))
 
     def reported(self, name: str) -> list[VersionStatus]:
         """Every version reported, highest first; none of a model that is not known."""

@@ -53,7 +53,7 @@ class FrontEnd:
         self._open_call = 0
         self._report_load_at = self._trim_at = 0  # in ns of CLOCK_MONOTONIC
         self._calls = itertools.count(1)
-        self._metrics: dict[int, asyncio.Future[str]] = {}  # asked for, by call
+        self._asked: dict[int, asyncio.Future[Message]] = {}  # what the supervisor is to answer, by call
         self._channel = AsyncChannel(control, self._on_message, self._on_supervisor_gone)
         self._shadows = Shadows(self.catalog, self.submit, self._channel.send)
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
@@ -67,9 +67,9 @@ class FrontEnd:
             "lane": self._on_lane,
             "lane_refused": self._on_lane_refused,
             "worker": self._on_worker,
-            "metrics": self._on_metrics,
+            "told": self._on_told,
             "open": self._on_open,
-            "stop": lambda _, __: self.stopping.set(),
+            "stop": self._on_stop,
         }
         self._loop.add_reader(doorbell.fd, self._collect)
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
@@ -155,9 +155,18 @@ class FrontEnd:
         self.prometheus_path = message["prometheus_path"]
         self.opened.set()
 
-    def listening(self) -> None:
-        """The protocol accepts connections now."""
-        self._channel.send({"type": "answer", "call": self._open_call})
+    async def may_open(self) -> bool:
+        """Wait for the supervisor's word; False: the server stops before it has opened."""
+        events = [asyncio.ensure_future(event.wait()) for event in (self.opened, self.stopping)]
+        await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+        for event in events:
+            event.cancel()
+        return not self.stopping.is_set()
+
+    def listening(self, error: ServingError | None = None) -> None:
+        """The protocol accepts connections now, or (with an error) can't."""
+        failed = {} if error is None else {"code": int(error.code), "message": error.message}
+        self._channel.send({"type": "answer", "call": self._open_call, **failed})
 
     def _on_servable(self, message: Message, _: list[int]) -> None:
         version = Version(ServableId(*message["servable"]), message, self._channel.send)
@@ -197,6 +206,7 @@ class FrontEnd:
         self._lanes.append(lane)
         form = tuple((dtype, tuple(shape)) for dtype, _, shape in columns[0]) if columns else None
         version.endpoint(message["signature"]).add(lane, message["inputs"], form)
+        self.catalog.notify((servable.name,))
 
     def _on_lane_refused(self, message: Message, _: list[int]) -> None:
         version = self.catalog.find(ServableId(*message["servable"]))
@@ -215,6 +225,7 @@ class FrontEnd:
                 for lane in endpoint.lanes:
                     lane.avoided = self._is_avoided(lane.worker, version.id)
                 endpoint.choose_lanes()
+        self.catalog.notify({version.id.name for version in self.catalog.loaded(servable)})
 
     def _is_avoided(self, worker: str, servable: ServableId) -> bool:
         return not self._avoided.isdisjoint(((worker, None), (worker, servable)))
@@ -239,25 +250,40 @@ class FrontEnd:
             lane.producer.lane.close()
         self._channel.send({"type": "answer", "call": call})
 
+    def _on_stop(self, _: Message, __: list[int]) -> None:
+        self.stopping.set()
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(ServingError(Code.UNAVAILABLE, "The server is stopping"))
+
     async def metrics(self, page: str) -> str:
         """The server's figures, as the supervisor writes them: "clean" names, or "upstream"'s.
 
         Raises ServingError when it does not in time.
         """
-        call = next(self._calls)
-        self._metrics[call] = self._loop.create_future()
-        self._channel.send({"type": "metrics", "call": call, "page": page})
         try:
-            return await asyncio.wait_for(self._metrics[call], _METRICS_SECONDS)
+            answer = await asyncio.wait_for(self.ask({"type": "metrics", "page": page}), _METRICS_SECONDS)
         except TimeoutError:
             raise ServingError(Code.UNAVAILABLE, "The supervisor did not write the metrics in time") from None
-        finally:
-            del self._metrics[call]
+        text: str = answer["text"]
+        return text
 
-    def _on_metrics(self, message: Message, _: list[int]) -> None:
-        future = self._metrics.get(message["call"])
+    async def ask(self, message: Message) -> Message:
+        """Have the supervisor answer."""
+        call = next(self._calls)
+        future = self._asked[call] = self._loop.create_future()
+        try:
+            self._channel.send({**message, "call": call})
+            answer: Message = await future
+            return answer
+        finally:
+            del self._asked[call]
+
+    def _on_told(self, message: Message, _: list[int]) -> None:
+        """The supervisor's answer."""
+        future = self._asked.get(message["call"])
         if future is not None and not future.done():
-            future.set_result(message["text"])
+            future.set_result(message)
 
     @property
     def idle(self) -> bool:

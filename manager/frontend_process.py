@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from manager.child_process import ChildProcess
 from manager.listener import share_with_the_past
@@ -17,10 +17,15 @@ _logger = logging.getLogger(__name__)
 
 
 class FrontEndProcess(ChildProcess):
-    """One front end of a protocol, with a listening socket that outlives it."""
+    """One front end of a protocol."""
 
-    def __init__(self, protocol: str, index: int, listener: socket.socket, prometheus_path: str | None = None) -> None:
-        """`prometheus_path`: where it shows the page of metrics with upstream's names; None: nowhere."""
+    def __init__(
+        self, protocol: str, index: int, listener: socket.socket | None, prometheus_path: str | None = None
+    ) -> None:
+        """`listener`: the socket that it listens on, which outlives it; None: gRPC's, which makes its own.
+
+        `prometheus_path`: where it shows the page of metrics with upstream's names; None: nowhere.
+        """
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
         self.listener = listener
         self._open_message: Message = {"type": "open", "prometheus_path": prometheus_path}
@@ -32,6 +37,8 @@ class FrontEndProcess(ChildProcess):
         self._former_counts: dict[tuple[str, int], Counter[str]] = {}
         self._want_lane: Callable[[FrontEndProcess, Message], None]
         self._pages: Mapping[str, Callable[[], str]]
+        self._reload: Callable[[bytes], Awaitable[Message]]
+        self._reloading: set[asyncio.Task[None]] = set()
 
     async def serve(
         self,
@@ -39,12 +46,14 @@ class FrontEndProcess(ChildProcess):
         introduce: Callable[[FrontEndProcess], None],
         want_lane: Callable[[FrontEndProcess, Message], None],
         pages: Mapping[str, Callable[[], str]],
+        reload: Callable[[bytes], Awaitable[Message]],
     ) -> None:
         """Keep the front end running. `introduce` tells a new process all that is served; `pages` are what it may show of
-        metrics, "clean" and "upstream".
+        metrics, "clean" and "upstream"; `reload` answers a serialised ReloadConfigRequest.
         """
         self._want_lane = want_lane
         self._pages = pages
+        self._reload = reload
 
         async def boot() -> None:
             await self.booted()
@@ -55,7 +64,7 @@ class FrontEndProcess(ChildProcess):
             if self.restarts:
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
 
-        await self.keep(options, {"listener": self.listener.fileno()}, boot)
+        await self.keep(options, {} if self.listener is None else {"listener": self.listener.fileno()}, boot)
 
     def handle(self, message: Message) -> None:
         if message["type"] == "want_lane":
@@ -65,7 +74,18 @@ class FrontEndProcess(ChildProcess):
             now = {name: message[name] for name in ("compared", "differed", "failed", "dropped")}
             self.shadow_counts[key] = self._former_counts.get(key, Counter()) + Counter(now)
         elif message["type"] == "metrics":
-            self.send({"type": "metrics", "call": message["call"], "text": self._pages[message["page"]]()})
+            self.send({"type": "told", "call": message["call"], "text": self._pages[message["page"]]()})
+        elif message["type"] == "reload":
+            task = asyncio.get_running_loop().create_task(self._answer_reload(message))
+            self._reloading.add(task)
+            task.add_done_callback(self._reloading.discard)
+
+    async def _answer_reload(self, message: Message) -> None:
+        """Models are waited for meanwhile; where the front end is gone by then, nobody hears of it."""
+        pid = self.pid
+        answer = await self._reload(message["request"])
+        if self.pid == pid:  # else another process has its place, whose calls count anew
+            self.send({"type": "told", "call": message["call"], **answer})
 
     def gone(self) -> None:
         self.informed = False
@@ -75,7 +95,8 @@ class FrontEndProcess(ChildProcess):
     async def accept(self) -> None:
         """Let it accept connections from now on; returns when it does. Raises ServingError when it can't."""
         self.open = True
-        share_with_the_past(self.listener)
+        if self.listener is not None:
+            share_with_the_past(self.listener)
         if self._introduced.is_set():
             await self.call(self._open_message)
         await self._introduced.wait()  # models may be there before a front end is

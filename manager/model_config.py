@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final
 
 from manager.config_messages import ModelServerConfig
@@ -110,10 +111,12 @@ def _platform(message: Any) -> str:
     return str(platform or TENSORFLOW)
 
 
-def check(models: Sequence[ModelConfig], devices: Collection[str]) -> None:
+def check(
+    models: Sequence[ModelConfig], devices: Collection[str], present: Mapping[str, ModelConfig] = MappingProxyType({})
+) -> None:
     """Raises ServingError (INVALID_ARGUMENT) for the first thing that can't be, in upstream's words where it has any.
 
-    `devices`: those of the server's workers.
+    `devices`: those of the server's workers; `present`: the models that it has now, by name.
     """
     seen = set()
     for model in models:
@@ -127,12 +130,22 @@ def check(models: Sequence[ModelConfig], devices: Collection[str]) -> None:
             text = f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             raise _invalid(text)
     for model in models:
+        _check_platform(model, present.get(model.name))
+    for model in models:
         _check_plugins(model)
         _check_traffic(model)
         for device in model.devices:
             if device not in devices:
                 text = f"Model {model.name} is to be on device {device}, which is none of the server's: {', '.join(devices)}"
                 raise _invalid(text)
+        if model.message is not None and model.message.HasField("logging_config"):
+            raise _invalid("No request-logger-creator provided.")
+
+
+def _check_platform(model: ModelConfig, old: ModelConfig | None) -> None:
+    if old is not None and old.platform != model.platform:
+        text = f"Illegal to change a model's platform. For model {model.name} platform was {old.platform}"
+        raise _invalid(f"{text} and new platform requested is {model.platform}")
 
 
 def _check_plugins(model: ModelConfig) -> None:

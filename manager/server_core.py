@@ -127,8 +127,7 @@ class ServerCore:
         try:
             self._check_kind(config)
             models = from_config(config)
-            check(models, self._devices)
-            self._check_platforms(models)
+            check(models, self._devices, self.models)
             allow = self._options.allow_version_labels_for_unavailable_models
             check_labels(models, self._serving.labels, self._monitor.is_available, allow)
         except ServingError:
@@ -153,13 +152,6 @@ class ServerCore:
         if config.HasField("custom_model_config"):
             text = "It is only legal to transition from one ModelConfigList to another."
             raise ServingError(Code.FAILED_PRECONDITION, f"Cannot transition to requested config. {text}")
-
-    def _check_platforms(self, models: Sequence[ModelConfig]) -> None:
-        for model in models:
-            old = self.models.get(model.name)
-            if old is not None and old.platform != model.platform:
-                text = f"Illegal to change a model's platform. For model {model.name} platform was {old.platform}"
-                raise ServingError(Code.INVALID_ARGUMENT, f"{text} and new platform requested is {model.platform}")
 
     def _apply(self, models: Sequence[ModelConfig]) -> dict[str, Any]:
         """Everything that follows from a new list of models; each one's change."""

@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from manager.daemon_threads import DaemonThreads
 from manager.description import Description, LoadHistory
 from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
+from manager.grpc_address import check_socket_path, reserve
+from manager.grpc_reload import GrpcReload
 from manager.lanes import Lanes
 from manager.listener import bind
 from manager.load_record import LoadRecord
@@ -39,11 +42,13 @@ from manager.upstream_metrics import UpstreamPage
 from manager.worker_loader import WorkerLoader
 from manager.worker_process import WorkerProcess
 from ringserve import log
+from ringserve.channel_arguments import parse_channel_arguments
 from ringserve.devices import parse_devices
 from ringserve.errors import Code, ServingError
 from ringserve.monitoring_config import prometheus_path
 from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.servable import ServableId, State
+from ringserve.ssl_config import read_ssl_config
 
 _logger = logging.getLogger("ringserve")
 
@@ -90,7 +95,20 @@ class Supervisor:
         self._prometheus_path = prometheus_path(options)
         port = options.rest_api_port
         self._listeners = bind(port, options.rest_frontends) if port else []
+        self._reservation = self._reserve_grpc()
         self._began = time.monotonic()
+
+    def _reserve_grpc(self) -> socket.socket | None:
+        """What gRPC listens on can be had, and its settings can be read. Raises ServingError otherwise."""
+        options = self._options
+        if not options.grpc_frontends:
+            return None
+        parse_channel_arguments(options.grpc_channel_arguments)
+        if options.ssl_config_file:
+            read_ssl_config(options.ssl_config_file)
+        if options.grpc_socket_path:
+            check_socket_path(options.grpc_socket_path)
+        return reserve(options.port) if options.port else None
 
     async def run(self) -> None:
         self._stop = asyncio.Event()
@@ -101,7 +119,7 @@ class Supervisor:
         options, serving = self._options, self._serving
         children = [
             *(worker.serve(options, self._lanes.restore, serving.set_usable) for worker in self._workers),
-            *(f.serve(options, serving.introduce, serving.want_lane, self._pages) for f in self._frontends),
+            *(f.serve(options, serving.introduce, serving.want_lane, self._pages, self._reload) for f in self._frontends),
         ]
         keepers = [loop.create_task(child) for child in children]
         self._core.start(self._models)
@@ -121,7 +139,8 @@ class Supervisor:
         self._monitor = ServableStateMonitor(bus)
         self._workers = [WorkerProcess(device) for device in self._devices]
         self._frontends = [
-            FrontEndProcess("rest", index, sock, self._prometheus_path) for index, sock in enumerate(self._listeners)
+            *(FrontEndProcess("rest", index, sock, self._prometheus_path) for index, sock in enumerate(self._listeners)),
+            *(FrontEndProcess("grpc", index, None) for index in range(options.grpc_frontends)),
         ]
         self._lanes = Lanes(_RINGS_PER_LIMIT * options.max_request_bytes)
         self._serving = Serving(self._frontends, self._lanes, bus, self._monitor)
@@ -150,10 +169,12 @@ class Supervisor:
         )
         figures = RequestFigures(child.counters for child in (*self._workers, *self._frontends))
         self._loads = LoadRecord()
+        upstream = UpstreamPage(figures.rows, self._loads)
         self._pages = {
             "clean": MetricsPage(self._description.describe, figures.rows).text,
-            "upstream": UpstreamPage(figures.rows, self._loads).text,
+            "upstream": upstream.text,
         }
+        self._reload = GrpcReload(self._core, upstream.first_cells).reload
 
     def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> WorkerLoader:
         workers = [worker for worker in self._workers if not model.devices or worker.device in model.devices]
@@ -232,11 +253,16 @@ class Supervisor:
         seconds = time.monotonic() - self._began
         devices = ", ".join(self._devices)
         _logger.info("loaded %s on %s in %.2f s", " ".join(served) or "no model", devices, seconds)
+        options = self._options
+        if options.grpc_frontends:
+            port, path = options.port, options.grpc_socket_path
+            addresses = [*([f"0.0.0.0:{port}"] if port else []), *([f"unix:{path}"] if path else [])]
+            _logger.info("Running gRPC ModelServer at %s ... (front ends: %d)", ", ".join(addresses), options.grpc_frontends)
         if self._listeners:
             port = self._listeners[0].getsockname()[1]
-            _logger.info("Exporting HTTP/REST API at:localhost:%d ... (front ends: %d)", port, len(self._frontends))
-        else:
-            _logger.warning("nothing listens: --rest_api_port is 0, and gRPC is not served by this version")
+            _logger.info("Exporting HTTP/REST API at:localhost:%d ... (front ends: %d)", port, options.rest_frontends)
+        elif not options.grpc_frontends:
+            _logger.warning("nothing listens: --rest_api_port and --grpc_frontends are 0")
 
     def _handle_stop(self, number: int) -> None:
         if self._stop.is_set():
@@ -258,6 +284,8 @@ class Supervisor:
         self._manager.close()
         for listener in self._listeners:  # front ends close theirs: new connections are refused, and wait for nobody
             listener.close()
+        if self._reservation is not None:
+            self._reservation.close()
         if not any(frontend.open for frontend in self._frontends):  # nothing has begun that would have to end well
             self._kill_children()
         await asyncio.gather(*(frontend.stop(_DRAIN_SECONDS) for frontend in self._frontends))

@@ -60,6 +60,13 @@ def expose(metrics: Mapping[Metric, Series]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def first_cell(metric: Metric, series: Series) -> int:
+    """The number of the first series, in the order of the page. Upstream takes it to be an integer whatever the metric is:
+    where there is none, and of a histogram, it is 0.
+    """
+    return 0 if metric.bounds or not series else series[min(series)][0]
+
+
 _NO_WORD: Final = re.compile("[^a-zA-Z0-9_]")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from manager.load_record import LoadRecord
 from manager.request_figures import Rows
-from manager.upstream_exposition import LATENCY, Metric, Series, exponential, expose
+from manager.upstream_exposition import LATENCY, Metric, Series, exponential, expose, first_cell
 from shm.counter_families import BATCH_RUN, BATCHES, DURATION, REQUESTS, RUN
 
 _SECONDS: Final = 1.0
@@ -59,9 +59,19 @@ class UpstreamPage:
 
     def text(self) -> str:
         if self._clock() >= self._due:
-            self._text = expose({**request_metrics(self._count()), **self._loads.metrics()})
+            self._text = expose(self._metrics())
             self._due = self._clock() + _SECONDS
         return self._text
+
+    def first_cells(self, names: Iterable[str]) -> dict[str, int]:
+        """As they are now, what upstream's reload looks at of the metrics with these internal names (`first_cell`); 0 of
+        those that there are not.
+        """
+        cells = {metric.name: first_cell(metric, series) for metric, series in self._metrics().items()}
+        return {name: cells.get(name, 0) for name in names}
+
+    def _metrics(self) -> dict[Metric, Series]:
+        return {**request_metrics(self._count()), **self._loads.metrics()}
 
 
 def request_metrics(rows: Rows) -> dict[Metric, Series]:

@@ -16,6 +16,14 @@ Value = bool | int | float | str
 # TensorFlow Serving starts, and each one given is named in the log.
 _EFFECTIVE = frozenset(
     {
+        "port",
+        "grpc_socket_path",
+        "grpc_frontends",
+        "grpc_max_threads",
+        "grpc_channel_arguments",
+        "enable_grpc_healthcheck_service",
+        "ssl_config_file",
+        "use_alts_credentials",
         "rest_api_port",
         "rest_api_timeout_in_ms",
         "rest_api_enable_cors_support",
@@ -54,7 +62,6 @@ _EFFECTIVE = frozenset(
     }
 )
 
-_NOTES = {"port": "--port is accepted, but gRPC is not served yet: nothing listens there, ask over REST"}
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _BITS = {"int32": 32, "int64": 64}
@@ -134,12 +141,13 @@ FLAGS: Mapping[str, Flag] = {
             "gRPC",
             port="port; 0 = only grpc_socket_path",
             grpc_socket_path="UNIX socket to listen on as well",
-            grpc_max_threads="thread limit",
+            grpc_frontends="processes sharing the port; 0 = no gRPC",
+            grpc_max_threads="threads for large messages",
             grpc_channel_arguments="key=value,key=value",
-            enable_grpc_healthcheck_service="standard health service",
+            enable_grpc_healthcheck_service="always on here",
             enable_profiler="profiler service",
             enable_serialization_as_tensor_content="tensor_content in protobuf answers",
-            ssl_config_file="SSLConfig text file",
+            ssl_config_file="SSLConfig text file; TLS",
             use_alts_credentials="Google ALTS",
         ),
         *_group(
@@ -210,7 +218,7 @@ def parse(argv: Sequence[str], defaults: Mapping[str, Value] | None = None) -> C
 
 def without_effect(given: Sequence[str]) -> list[str]:
     """One line for each flag given that this version accepts and does nothing with."""
-    return [_NOTES.get(name, f"--{name} is accepted, but has no effect yet") for name in given if not FLAGS[name].effective]
+    return [f"--{name} is accepted, but has no effect yet" for name in given if not FLAGS[name].effective]
 
 
 def usage(command: str, defaults: Mapping[str, Value] | None = None) -> str:

@@ -86,6 +86,7 @@ class ServerOptions:
     model_cache_dir: str = ""
     admin_socket: str = ""
     rest_frontends: Int32 = 1
+    grpc_frontends: Int32 = 1
     max_request_bytes: Int64 = 256 * 1024 * 1024
     log_level: str = "info"
 
@@ -138,6 +139,9 @@ def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
         )
     frontends, size, level = options.rest_frontends, options.max_request_bytes, options.log_level
     yield frontends < 1, f"server_options.rest_frontends must be at least 1, not {frontends}."
+    frontends, threads = options.grpc_frontends, options.grpc_max_threads
+    yield frontends < 0, f"server_options.grpc_frontends must not be negative, but is {frontends}."
+    yield threads < 1, f"server_options.grpc_max_threads must be at least 1, not {threads}."
     yield size < 1, f"server_options.max_request_bytes must be at least 1, not {size}."
     for name in ("total_model_memory_limit_bytes", "startup_timeout", "reload_timeout"):
         value: int = getattr(options, name)

@@ -44,7 +44,8 @@ def check_input_count(sent: Collection[str], signature: Signature) -> None:
 
 def in_order(sent: Mapping[str, T], signature: Signature) -> list[T]:
     """What was sent for each of the signature's inputs. Raises ServingError (INVALID_ARGUMENT)."""
-    check_input_count(sent, signature)
+    if len(sent) != len(signature.inputs):
+        check_input_count(sent, signature)
     found = []
     for spec in signature.inputs:
         if spec.alias not in sent:
@@ -74,7 +75,8 @@ def check_output_filter(output_filter: Iterable[str], signature: Signature) -> l
 
 def check_dtypes(dtypes: Sequence[int], signature: Signature) -> None:
     """`dtypes`: TensorFlow's numbers, in the signature's order. Raises ServingError (INVALID_ARGUMENT)."""
-    for index, (spec, dtype) in enumerate(zip(signature.inputs, dtypes, strict=True)):
+    for index, dtype in enumerate(dtypes):
+        spec = signature.inputs[index]
         if dtype != spec.dtype.number:
             raise _invalid(f"Expects arg[{index}] to be {spec.dtype.name} but {dtype_of(dtype).name} is provided")
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ringserve.errors import Code, ServingError
 from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order
+from ringserve.predict_message import PredictMessage
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
-from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor, decode
+from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor
 
 CLASSIFY: Final = "tensorflow/serving/classify"
 REGRESS: Final = "tensorflow/serving/regress"
 
 
-def predict_signature(request: Any, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
+def predict_signature(request: PredictMessage, signatures: Mapping[str, Signature], check_method: bool) -> Signature:
     """The signature that a PredictRequest names, or the default one. Raises ServingError.
 
     `check_method`: what --enable_signature_method_name_check says.
     """
-    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    spec = request.model_spec
+    name = (spec and spec.signature_name) or DEFAULT_SIGNATURE
     signature = signatures.get(name)
     if signature is None:
         raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
@@ -28,20 +30,25 @@ def predict_signature(request: Any, signatures: Mapping[str, Signature], check_m
     return signature
 
 
-def predict_inputs(request: Any, signature: Signature, most_bytes: int = DEFAULT_MOST_BYTES) -> list[DecodedTensor]:
-    """The input tensors of a PredictRequest, in the signature's order. Raises ServingError.
+def predict_inputs(
+    request: PredictMessage, signature: Signature, most_bytes: int = DEFAULT_MOST_BYTES
+) -> list[DecodedTensor]:
+    """The input tensors of a PredictRequest, in the signature's order. Raises ServingError, and WireError for a tensor that
+    is no message.
 
-    As upstream, this compares no shape with the declared one. `most_bytes`: see `ringserve.tensor_proto.decode`.
+    As upstream, this compares no shape with the declared one. `most_bytes`: see `UnreadTensor.decode`.
     """
-    tensors = []
-    for spec, proto in zip(signature.inputs, in_order(request.inputs, signature), strict=True):
-        try:
-            tensors.append(decode(proto, most_bytes))
-        except ServingError as error:
-            if error.code is Code.INVALID_ARGUMENT:
-                raise _invalid(f"tensor parsing error: {spec.alias}") from error
-            raise
-    check_output_filter(request.output_filter, signature)
+    sent = in_order(request.tensors, signature)
+    tensors: list[DecodedTensor] = []
+    try:
+        for unread in sent:
+            tensors.append(unread.decode(most_bytes))  # noqa: PERF401 - how many there are says which one is wrong
+    except ServingError as error:
+        if error.code is Code.INVALID_ARGUMENT:
+            raise _invalid(f"tensor parsing error: {signature.inputs[len(tensors)].alias}") from error
+        raise
+    if request.output_filter:
+        check_output_filter(request.output_filter, signature)
     check_dtypes([tensor.dtype for tensor in tensors], signature)
     return tensors
 

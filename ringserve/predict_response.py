@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy.typing as npt
@@ -20,6 +21,8 @@ _VERSION_TAG: Final = b"\x12"
 _SIGNATURE_TAG: Final = b"\x1a"
 _INT64_TAG: Final = b"\x08"
 
+_MOST_KEPT: Final = 1024  # names whose bytes are remembered
+
 #: An output's alias, type, shape, and array or strings.
 Output = tuple[str, DType, tuple[int, ...], npt.NDArray[Any] | list[bytes]]
 
@@ -32,25 +35,25 @@ def predict_response(servable: ServableId, signature: str, outputs: Iterable[Out
     parts: list[Buffer] = []
     for alias, dtype, shape, data in outputs:
         tensor = tensor_proto_parts(dtype, shape, data, content)
-        key = _text(_KEY_TAG, alias)
+        key = _key(alias)
         size = length_of(tensor)
         value_head = _VALUE_TAG + varint(size)
         parts += (_OUTPUT_TAG, varint(len(key) + len(value_head) + size), key, value_head, *tensor)
-    spec = _model_spec(servable, signature)
-    return b"".join([*parts, _MODEL_SPEC_TAG, varint(len(spec)), spec])
+    parts.append(_model_spec(servable, signature))
+    return b"".join(parts)
 
 
+@lru_cache(_MOST_KEPT)
+def _key(alias: str) -> bytes:
+    return _text(_KEY_TAG, alias)
+
+
+@lru_cache(_MOST_KEPT)
 def _model_spec(servable: ServableId, signature: str) -> bytes:
     version = _INT64_TAG + varint(servable.version) if servable.version else b""
-    return b"".join(
-        (
-            _text(_NAME_TAG, servable.name),
-            _VERSION_TAG,
-            varint(len(version)),
-            version,
-            _text(_SIGNATURE_TAG, signature),
-        )
-    )
+    name = _text(_NAME_TAG, servable.name)
+    spec = b"".join((name, _VERSION_TAG, varint(len(version)), version, _text(_SIGNATURE_TAG, signature)))
+    return b"".join((_MODEL_SPEC_TAG, varint(len(spec)), spec))
 
 
 def _text(tag: bytes, text: str) -> bytes:

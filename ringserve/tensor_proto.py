@@ -1,4 +1,4 @@
-"""TensorProto messages to plain values, by the rules of TensorFlow's own `Tensor::FromProto`.
+"""What TensorProto messages stand for, by the rules of TensorFlow's own `Tensor::FromProto`.
 
 Those are: `tensor_content`, where it is not empty, must be exactly as long as the shape asks for. Otherwise the field of
 the type counts: values that are missing are copies of the last one, or zeros where there is none; surplus ones are
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ringserve.errors import Code, ServingError
-from ringserve.tensor import BY_NAME, DTYPES, STRING, DType
+from ringserve.protobuf_wire import Buffer
+from ringserve.tensor import BY_NAME, DTYPES, STRING
 
 Array = npt.NDArray[Any]
 
@@ -31,32 +32,22 @@ _MOST_DIMS: Final = 254
 _MOST_ELEMENTS: Final = (1 << 63) - 1
 _VARINT_BYTES: Final = 5  # of the 32-bit lengths of strings in `tensor_content`
 _BOOL: Final = BY_NAME["bool"].number
-_CHUNK: Final = 1 << 14  # strings that are taken from a message at a time: between, other threads have their turn
 _QUICK_STRINGS: Final = 1 << 15
 _QUICK_BYTES: Final = 4 << 20
 
-# For each type the message's field, the numpy type of the field's values, and what to cast them to before they are taken
-# for the type's storage: int_val's numbers wrap to narrow integers, half_val's are bit patterns.
-_FIELDS: Final = {
-    BY_NAME[name].number: (field, read_as, cast_to)
-    for names, field, read_as, cast_to in (
-        ("float", "float_val", "<f4", ""),
-        ("double", "double_val", "<f8", ""),
-        ("int32 qint32", "int_val", "<i4", ""),
-        ("uint8 quint8", "int_val", "<i4", "|u1"),
-        ("int8 qint8", "int_val", "<i4", "|i1"),
-        ("uint16 quint16", "int_val", "<i4", "<u2"),
-        ("int16 qint16", "int_val", "<i4", "<i2"),
-        ("half bfloat16", "half_val", "<i4", "<u2"),
-        ("complex64", "scomplex_val", "<f4", ""),
-        ("complex128", "dcomplex_val", "<f8", ""),
-        ("int64", "int64_val", "<i8", ""),
-        ("uint32", "uint32_val", "<u4", ""),
-        ("uint64", "uint64_val", "<u8", ""),
-        ("bool", "bool_val", "|b1", ""),
+#: For each type the number of the message's field with its values; a string has a field for each.
+VALUE_FIELDS: Final = {
+    BY_NAME[name].number: field
+    for names, field in (
+        ("float", 5), ("double", 6), ("int32 uint8 int16 int8 uint16 qint8 quint8 qint32 qint16 quint16", 7), ("string", 8),
+        ("complex64", 9), ("int64", 10), ("bool", 11), ("complex128", 12), ("half bfloat16", 13), ("uint32", 16),
+        ("uint64", 17),
     )
     for name in names.split()
-}
+}  # fmt: skip
+#: The fields whose values lie in the message as they do in memory, packed or not; and the bytes of each value. Those of the
+#: other fields are varints: of int_val and half_val, the bits that an element has no room for are cut off.
+FIXED_FIELDS: Final = {5: 4, 6: 8, 9: 4, 12: 8}
 
 
 class DecodedTensor(NamedTuple):
@@ -71,32 +62,29 @@ class DecodedTensor(NamedTuple):
     values: Array | list[bytes]
 
 
-def decode(proto: Any, most_bytes: int = DEFAULT_MOST_BYTES) -> DecodedTensor:
-    """The tensor in a TensorProto.
+class TensorHead(NamedTuple):
+    """A tensor's type and shape. `storage`: of strings it means nothing; `field`: with the values."""
 
-    Raises ServingError: INVALID_ARGUMENT where TensorFlow could not parse it either, RESOURCE_EXHAUSTED where a short
-    message stands for a tensor of more than `most_bytes`.
-    """
-    dtype = DTYPES.get(proto.dtype)
-    if dtype is None or not (dtype.numpy or dtype is STRING):
-        raise _invalid(f"a tensor can't be of type {proto.dtype}")
-    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
-    count = _element_count(shape)
-    if dtype is STRING:
-        return DecodedTensor(dtype.number, shape, _strings(proto, count, most_bytes))
-    return DecodedTensor(dtype.number, shape, _numbers(proto, dtype, count, most_bytes))
+    dtype: int
+    shape: tuple[int, ...]
+    count: int
+    storage: np.dtype[Any]
+    field: int
 
+    @classmethod
+    def of(cls, dtype: int, shape: tuple[int, ...]) -> TensorHead:
+        """Raises ServingError (INVALID_ARGUMENT) where there is no such tensor."""
+        known = DTYPES.get(dtype)
+        if known is None or dtype not in VALUE_FIELDS:
+            raise _invalid(f"a tensor can't be of type {dtype}")
+        return cls(dtype, shape, _element_count(shape), np.dtype(known.numpy or "V"), VALUE_FIELDS[dtype])
 
-def is_slow(proto: Any) -> bool:
-    """Does `decode` take more than a few ms for this message, whatever of the tensor is in it?"""
-    dtype = DTYPES.get(proto.dtype)
-    if dtype is None or not (dtype.numpy or dtype is STRING):
-        return False
-    try:
-        count = _element_count([dim.size for dim in proto.tensor_shape.dim])
-    except ServingError:
-        return False
-    return count > _QUICK_STRINGS if dtype is STRING else count * int(dtype.numpy[2:]) > _QUICK_BYTES
+    @property
+    def is_large(self) -> bool:
+        """Does it take more than a few ms to make the elements, whatever of them is in the message?"""
+        if self.dtype == STRING.number:
+            return self.count > _QUICK_STRINGS
+        return self.count * self.storage.itemsize > _QUICK_BYTES
 
 
 def _element_count(shape: Sequence[int]) -> int:
@@ -111,62 +99,60 @@ def _element_count(shape: Sequence[int]) -> int:
     return count
 
 
-def _numbers(proto: Any, dtype: DType, count: int, most_bytes: int) -> Array:
-    storage = np.dtype(dtype.numpy)
-    if not count:
-        return np.empty(0, storage)
-    content: bytes = proto.tensor_content  # asked for once: each time is a copy
-    if content:
-        if len(content) != count * storage.itemsize:
-            raise _invalid(f"tensor_content has {len(content)} bytes, not {count * storage.itemsize}")
-        values = np.frombuffer(content, storage)
-        if dtype.number == _BOOL and bool((values.view(np.uint8) > 1).any()):
-            raise _invalid("tensor_content has a byte that is no bool")
-        return values
-    values = _field(proto, dtype.number, storage)
+def numbers_of_content(head: TensorHead, message: Buffer, start: int, stop: int) -> Array:
+    """`tensor_content`, which lies between two offsets of the message and is not empty, as a view of it.
+
+    Raises ServingError (INVALID_ARGUMENT).
+    """
+    if not head.count:
+        return np.empty(0, head.storage)
+    if stop - start != head.count * head.storage.itemsize:
+        raise _invalid(f"tensor_content has {stop - start} bytes, not {head.count * head.storage.itemsize}")
+    values = np.frombuffer(message, head.storage, head.count, start)
+    if head.dtype == _BOOL and int(values.view(np.uint8).max()) > 1:
+        raise _invalid("tensor_content has a byte that is no bool")
+    return values
+
+
+def completed(head: TensorHead, values: Array, most_bytes: int) -> Array:
+    """As many elements as the shape asks for, where the message has these values.
+
+    Raises ServingError (RESOURCE_EXHAUSTED) where those that are missing make it more than `most_bytes`.
+    """
+    count = head.count
     if len(values) >= count:
         return values[:count]
-    _limit(count * storage.itemsize, most_bytes)
-    repeated = np.full(count, values[-1], storage) if len(values) else np.zeros(count, storage)
+    _limit(count * head.storage.itemsize, most_bytes)
+    repeated = np.full(count, values[-1], head.storage) if len(values) else np.zeros(count, head.storage)
     repeated[: len(values)] = values
     return repeated
 
 
-def _field(proto: Any, number: int, storage: np.dtype[Any]) -> Array:
-    """The values of the type's own field."""
-    name, read_as, cast_to = _FIELDS[number]
-    values = np.array(getattr(proto, name), dtype=read_as)
-    if cast_to:
-        values = values.astype(cast_to)
-    if storage.kind == "c":
-        values = values[: len(values) // 2 * 2]  # a real part without its imaginary one does not count
-    return values.view(storage)
+def string_room(head: TensorHead, most_bytes: int) -> int:
+    """How many strings of a message to keep for `completed_strings`: of no more it says that they are too many."""
+    return min(head.count, most_bytes // STRING_BYTES + 1)
 
 
-def _strings(proto: Any, count: int, most_bytes: int) -> list[bytes]:
-    if not count:
-        return []
-    content: bytes = proto.tensor_content
-    if content:
-        return _strings_of_content(content, count, most_bytes)
-    field = proto.string_val
-    missing = count - min(count, len(field))
+def completed_strings(head: TensorHead, strings: list[bytes], present: int, most_bytes: int) -> list[bytes]:
+    """As `completed`. `present`: how many the message has; `strings`: the first `string_room` of them, kept and changed."""
+    count = head.count
+    missing = max(count - present, 0)
     if missing > MOST_ABSENT_STRINGS:
         text = f"{missing} strings that the message does not carry; expected at most {MOST_ABSENT_STRINGS} of them"
         raise ServingError(Code.RESOURCE_EXHAUSTED, text)
-    last = field[-1] if missing and len(field) else b""
-    _limit(count * STRING_BYTES + missing * len(last), most_bytes)
-    strings: list[bytes] = []
-    for at in range(0, count - missing, _CHUNK):
-        strings += field[at : min(at + _CHUNK, count)]
+    _limit(count * STRING_BYTES, most_bytes)  # otherwise all that are present, and count, are here
     if missing:
+        last = strings[-1] if strings else b""
         _limit(sum(map(len, strings)) + count * STRING_BYTES + missing * len(last), most_bytes)
         strings += [last] * missing
     return strings
 
 
-def _strings_of_content(content: bytes, count: int, most_bytes: int) -> list[bytes]:
-    """All lengths, as varints, and then all texts."""
+def strings_of_content(head: TensorHead, content: bytes, most_bytes: int) -> list[bytes]:
+    """`tensor_content`, which is not empty: all lengths, as varints, and then all texts. Raises ServingError."""
+    count = head.count
+    if not count:
+        return []
     if count > len(content):
         raise _invalid(f"tensor_content has {len(content)} bytes, too few for {count} strings")
     _limit(count * STRING_BYTES + len(content), most_bytes)

@@ -7,6 +7,7 @@ As upstream: every element has a value of its own in the type's field, and `tens
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,8 @@ _DIM_TAG: Final = b"\x12"
 _SIZE_TAG: Final = b"\x08"
 _BITS: Final = 7  # of a number in each byte of its varint
 _LOW_BITS: Final = np.uint64(0x7F)
+_SMALL: Final = 1024  # bytes that are sooner copied than referred to
+_MOST_KEPT: Final = 1024  # types and shapes whose bytes are remembered
 _CHUNK: Final = 1 << 14  # numbers that become varints at a time: their temporary arrays stay in the processor's cache
 
 # Of each type the tag of its field, packed; and whether its numbers are varints. Others lie as they do in memory.
@@ -48,12 +51,12 @@ _FIELDS: Final = {
 
 
 def tensor_proto_parts(dtype: DType, shape: Sequence[int], data: Array | list[bytes], content: bool = False) -> list[Buffer]:
-    """The parts of a serialised message, to be joined; numbers that need no conversion are where they were.
+    """The parts of a serialised message, to be joined; many numbers that need no conversion are where they were.
 
     `data`: an array of the type's storage, or strings; `content`: into `tensor_content`. Raises ServingError (UNIMPLEMENTED)
     for types whose elements have no fixed size, strings apart.
     """
-    parts: list[Buffer] = [_DTYPE_TAG, varint(dtype.number), _shape(shape)]
+    parts: list[Buffer] = [_head(dtype.number, tuple(shape))]
     if isinstance(data, list):
         if content and data:
             lengths = [varint(len(string)) for string in data]
@@ -67,11 +70,12 @@ def tensor_proto_parts(dtype: DType, shape: Sequence[int], data: Array | list[by
         raise ServingError(Code.UNIMPLEMENTED, f"A message can't carry a tensor of {dtype.name}")
     if not data.size:
         return parts
-    flat = np.ascontiguousarray(data).reshape(-1)
-    if content:
-        return [*parts, *_delimited(_CONTENT_TAG, [_bytes(flat)])]
-    tag, is_varint = field
-    return [*parts, *_delimited(tag, varints(_whole(flat)) if is_varint else [_bytes(flat)])]
+    tag, is_varint = (_CONTENT_TAG, False) if content else field
+    if is_varint:
+        numbers = varints(_whole(np.ascontiguousarray(data).reshape(-1)))
+    else:
+        numbers = [data.tobytes() if data.nbytes < _SMALL else _bytes(np.ascontiguousarray(data).reshape(-1))]
+    return [*parts, *_delimited(tag, numbers)]
 
 
 def length_of(parts: Iterable[Buffer]) -> int:
@@ -131,9 +135,10 @@ def _delimited(tag: bytes, parts: list[Buffer]) -> list[Buffer]:
     return [tag, varint(length_of(parts)), *parts]
 
 
-def _shape(shape: Sequence[int]) -> bytes:
+@lru_cache(_MOST_KEPT)
+def _head(dtype: int, shape: tuple[int, ...]) -> bytes:
     dims = b"".join([_dim(size) for size in shape])
-    return b"".join((_SHAPE_TAG, varint(len(dims)), dims))
+    return b"".join((_DTYPE_TAG, varint(dtype), _SHAPE_TAG, varint(len(dims)), dims))
 
 
 def _dim(size: int) -> bytes:

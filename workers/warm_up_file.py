@@ -10,6 +10,7 @@ import numpy as np
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import classify_signature, examples, multi_inference_signatures, regress_signature
 from ringserve.options import ServerOptions
+from ringserve.predict_message import read_request
 from ringserve.predict_request import predict_inputs, predict_signature
 from ringserve.protos import message_module
 from ringserve.signature import Signature
@@ -78,7 +79,7 @@ def _runs(log: Any, version: LoadedVersion, options: ServerOptions) -> list[Run]
         return []
     check, signatures = options.enable_signature_method_name_check, version.signatures
     if kind == "predict_log":
-        request = log.predict_log.request
+        request = read_request(log.predict_log.request.SerializeToString())
         signature = predict_signature(request, signatures, check)
         return [(signature, predict_inputs(request, signature, options.max_request_bytes))]
     if kind == "multi_inference_log":

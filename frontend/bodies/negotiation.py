@@ -108,11 +108,10 @@ def _decode_message(body: Buffer, headers: Mapping[str, str], spec: ModelSpec, o
 
 def _decode_protobuf(body: Buffer, headers: Mapping[str, str], spec: ModelSpec, options: BodyOptions) -> PredictRequestBody:
     request = read_predict_request(body)
-    named = request.model_spec
-    version = named.version.value if named.HasField("version") else None
-    joined = joined_spec(spec, named.name, version, named.version_label or None, headers)
+    name, version, label, signature_name = request.model_spec or ("", None, None, "")
+    joined = joined_spec(spec, name, version, label or None, headers)
     outputs = tuple(request.output_filter) or outputs_in_headers(headers)
-    asked = Asked(joined, named.signature_name or DEFAULT_SIGNATURE, outputs)
+    asked = Asked(joined, signature_name or DEFAULT_SIGNATURE, outputs)
     return PredictRequestBody(request, asked, _answer_to(Kind.PROTOBUF, outputs, headers, options), options)
 
 

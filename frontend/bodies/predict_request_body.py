@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from frontend.bodies.arrays import MOST_DIMS, invalid, shaped
 from frontend.bodies.asked import Asked
@@ -14,43 +13,55 @@ from frontend.endpoint import TooLargeError
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
+from ringserve.predict_message import PredictMessage, read_request
 from ringserve.predict_request import predict_inputs, predict_signature
 from ringserve.predict_response import predict_response
-from ringserve.protos import message_module
+from ringserve.protobuf_wire import WireError
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import dtype_of
-from ringserve.tensor_proto import DecodedTensor, is_slow
+from ringserve.tensor_proto import DecodedTensor
 
 PROTOBUF: Final = "application/x-protobuf"
+#: What is left of a request whose tensors were read.
+READ: Final = PredictMessage(None, {}, ())
 
 
-def read_predict_request(body: Buffer) -> Any:
+def read_predict_request(body: Buffer) -> PredictMessage:
     """A PredictRequest message. Raises ServingError (INVALID_ARGUMENT)."""
-    request, decode_error = _messages()
     try:
-        return request.FromString(body if isinstance(body, bytes) else bytes(body))
-    except decode_error as error:
-        text = f"the body is no message ({error}); expected a serialised tensorflow.serving.PredictRequest"
-        raise invalid(text) from None
+        return read_request(body)
+    except WireError as error:
+        raise _no_message(error) from None
 
 
-@cache
-def _messages() -> tuple[Any, type[Exception]]:
-    """What a PredictRequest is, and the error for what is none: loaded when the first comes, for they take 30 ms."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
+def predict_tensors(request: PredictMessage, signature: Signature, options: BodyOptions) -> list[Tensor]:
+    """One for each of the signature's inputs, in its order; numbers are views of the message where that is possible.
 
-    return message_module("tensorflow_serving.apis.predict_pb2").PredictRequest, DecodeError
+    Raises ServingError.
+    """
+    try:
+        return [_tensor(decoded) for decoded in predict_inputs(request, signature, options.most_bytes)]
+    except WireError as error:
+        raise _no_message(error) from None
+    except ServingError as error:
+        if error.code is Code.RESOURCE_EXHAUSTED:
+            raise TooLargeError(error.code, error.message) from error
+        raise
+
+
+def _no_message(error: WireError) -> ServingError:
+    return invalid(f"the body is no message ({error}); expected a serialised tensorflow.serving.PredictRequest")
 
 
 class PredictRequestBody:
     """Implements `frontend.bodies.tensor_body.AskingBody`, with the texts of upstream's gRPC API."""
 
-    def __init__(self, request: Any, asked: Asked, answer: TensorAnswer, options: BodyOptions) -> None:
+    def __init__(self, request: PredictMessage, asked: Asked, answer: TensorAnswer, options: BodyOptions) -> None:
         """`asked`: what the message and the URL ask for together."""
         self.spec = asked.spec
         self.timeout = asked.timeout
-        self.heavy = any(map(is_slow, request.inputs.values()))
+        self.heavy = any([tensor.is_slow for tensor in request.tensors.values()])
         self._request = request
         self._answer = answer
         self._options = options
@@ -60,26 +71,22 @@ class PredictRequestBody:
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
         """Once. Raises ServingError."""
-        try:
-            tensors = predict_inputs(self._request, signature, self._options.most_bytes)
-        except ServingError as error:
-            if error.code is Code.RESOURCE_EXHAUSTED:
-                raise TooLargeError(error.code, error.message) from error
-            raise
+        tensors = predict_tensors(self._request, signature, self._options)
         self._answer.check(signature)
-        self._request = None
-        return [_tensor(tensor) for tensor in tensors]
+        self._request = READ
+        return tensors
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
         return self._answer.encode(servable, signature, outputs)
 
 
 def _tensor(decoded: DecodedTensor) -> Tensor:
-    if len(decoded.shape) > MOST_DIMS:
-        raise invalid(f"a tensor of {len(decoded.shape)} dimensions; expected at most {MOST_DIMS}")
-    values = decoded.values
-    data = values if isinstance(values, list) else shaped(values, decoded.shape)
-    return Tensor(dtype_of(decoded.dtype), decoded.shape, data)
+    dtype, shape, values = decoded
+    if len(shape) > MOST_DIMS:
+        raise invalid(f"a tensor of {len(shape)} dimensions; expected at most {MOST_DIMS}")
+    if len(shape) != 1 and not isinstance(values, list):
+        values = shaped(values, shape)
+    return Tensor(dtype_of(dtype), shape, values)
 
 
 class PredictResponseAnswer:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from aiohttp import hdrs
 
@@ -15,6 +12,8 @@ from frontend.bodies.negotiation import answer_format, decoder, is_heavy
 from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.endpoint import TooLargeError
+from frontend.failure import as_serving_error
+from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
 from frontend.open_lane import Tell
 from frontend.request_body import Answer, AnswerFormat, RequestBody
 from frontend.rest.compression import wanted
@@ -24,16 +23,9 @@ from frontend.rest.reply import Reply, SlowBodyError, TooLargeBodyError, error_r
 from frontend.rest.site import Site
 from frontend.rest.target import Target
 from frontend.tensors import Tensor
-from ringserve.errors import Code, ServingError
+from ringserve.errors import Code
 
-_HEAVY: Final = 1 << 20  # bytes of a JSON body, or of an output that becomes one
 _TIMING: Final = "decode;dur=%s, queue;dur=%s, run;dur=%s, encode;dur=%s"
-_MANY_TEXTS: Final = 10_000  # in an output
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_logger = logging.getLogger(__name__)
 
 
 class Exchange:
@@ -85,7 +77,7 @@ class Exchange:
         """Would `read` hold up other requests for long?"""
         if self._decoder is not None:
             return is_heavy(self._headers.get(hdrs.CONTENT_TYPE, ""), body)
-        return len(body) > _HEAVY
+        return len(body) > HEAVY
 
     @property
     def can_be_told(self) -> bool:
@@ -105,17 +97,17 @@ class Exchange:
         try:
             if body is not None:
                 if self.is_heavy(body):
-                    request, answers = await _in_thread(self._decode, body)
+                    request, answers = await in_thread(self._decode, body)
                     call.resolve(request, answers)
                     del body, request
                 else:
                     self.read(body)
                     del body
             if not call.has_inputs:
-                await _in_thread(call.read_inputs)
+                await in_thread(call.read_inputs)
             await call.run()
             outputs = call.read_outputs()
-            return self._answered(await _in_thread(call.encode) if self._is_heavy_answer(outputs) else call.encode())
+            return self._answered(await in_thread(call.encode) if self._is_slow(outputs) else call.encode())
         except Exception as error:
             return self.failed(error)
         except BaseException:
@@ -126,17 +118,13 @@ class Exchange:
         """The answer of a completed request; None: it takes long, and is to be waited for with `run`."""
         call = self._call
         try:
-            return None if self._is_heavy_answer(call.read_outputs()) else self._answered(call.encode())
+            return None if self._is_slow(call.read_outputs()) else self._answered(call.encode())
         except Exception as error:
             return self.failed(error)
 
-    def _is_heavy_answer(self, outputs: Sequence[Tensor]) -> bool:
+    def _is_slow(self, outputs: Sequence[Tensor]) -> bool:
         """Would their encoding hold up other requests for long? Bytes are copied, which takes 1 ms for several MB."""
-        for tensor in outputs:
-            data = tensor.data
-            if (len(data) > _MANY_TEXTS) if isinstance(data, list) else (data.nbytes > _HEAVY):
-                return self._decoder is None
-        return False
+        return self._decoder is None and is_heavy_answer(outputs)
 
     def _answered(self, answer: Answer) -> Reply:
         call = self._call
@@ -162,11 +150,6 @@ class Exchange:
         return wanted(reply, self._headers)
 
 
-async def _in_thread(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Python code in there shares the processor with the loop; what a cancelled request began there comes to its own end."""
-    return await asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *arguments, **named))
-
-
 def is_binary(target: Target, headers: Mapping[str, str]) -> bool:
     """Is the body something else than JSON?"""
     return target.what == "predict" and decoder(headers.get(hdrs.CONTENT_TYPE, ""), headers) is not None
@@ -177,14 +160,6 @@ def http_status(error: Exception) -> int | None:
     if isinstance(error, TooLargeError | TooLargeBodyError):
         return 413
     return 408 if isinstance(error, SlowBodyError) else None
-
-
-def as_serving_error(error: Exception) -> ServingError:
-    """What a client is told of an error that nobody foresaw: no more than that there was one."""
-    if isinstance(error, ServingError):
-        return error
-    _logger.error("a request failed in a way it never should", exc_info=error)
-    return ServingError(Code.INTERNAL, "The server failed on this request; its log says how")
 
 
 def with_key(spec: ModelSpec, headers: Mapping[str, str]) -> ModelSpec:

@@ -10,9 +10,10 @@ from typing import Final
 from aiohttp import web
 
 from frontend.catalog import ModelSpec
+from frontend.failure import as_serving_error
 from frontend.rest.compression import MOST_AT_ONCE, compressed, wanted
 from frontend.rest.connection import Connection
-from frontend.rest.exchange import Exchange, as_serving_error, http_status, is_binary, with_key
+from frontend.rest.exchange import Exchange, http_status, is_binary, with_key
 from frontend.rest.health import respond
 from frontend.rest.http_reply import HttpReply
 from frontend.rest.index_page import index_reply

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from frontend import example_bytes
 from frontend.rest.json_dump import dump
 from frontend.rest.json_values import decode_base64, elements_alike, first_unlike, is_b64, json_type, text_bytes
+from ringserve import example_bytes
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import with_context
 from ringserve.tensor import STRING

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
 import socket
 from typing import Final
@@ -13,13 +11,12 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from frontend.front_end import FrontEnd
+from frontend.garbage import collect_rarely
 from frontend.rest.connection import Connections
 from frontend.rest.handler import Handler
 from frontend.rest.site import Site
 from ringserve.options import ServerOptions
 
-#: Lists of lists in a large body look like garbage to come: with Python's 700, two thirds of the time that one takes.
-_GC_THRESHOLDS: Final = (50_000, 20, 50)
 _DRAIN_SECONDS: Final = 25.0  # for requests that have begun; less than the supervisor waits
 
 
@@ -31,12 +28,10 @@ async def serve(front_end: FrontEnd, listener: socket.socket, options: ServerOpt
     # The low-level server, without routes and middlewares: they would take a seventh of a small request's time.
     runner = web.ServerRunner(Connections(Handler(site).handle, site), shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
-    await _opened(front_end)
-    if not front_end.stopping.is_set():
+    if await front_end.may_open():
         await web.SockSite(runner, listener, backlog=1024).start()
         front_end.listening()
-        gc.freeze()  # what is loaded now stays: the collector need not walk it again and again
-        gc.set_threshold(*_GC_THRESHOLDS)
+        collect_rarely()
         await front_end.stopping.wait()
     await runner.cleanup()
 
@@ -45,10 +40,3 @@ def _is_no_clients_fault(record: logging.LogRecord) -> bool:
     """aiohttp logs a traceback for each request that is no HTTP: a port scanner's would fill the log."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
-
-
-async def _opened(front_end: FrontEnd) -> None:
-    events = [asyncio.ensure_future(event.wait()) for event in (front_end.opened, front_end.stopping)]
-    await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-    for event in events:
-        event.cancel()

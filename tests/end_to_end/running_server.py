@@ -50,12 +50,15 @@ class RunningServer:
         command: Sequence[str] = RINGSERVE,
         port: int = 0,
         environment: Mapping[str, str] | None = None,
+        grpc: bool = False,
     ) -> None:
-        """`environment`: variables that it has besides those of the tests."""
+        """`environment`: variables that it has besides those of the tests; `grpc`: it has a front end for that too."""
         self._environment = {**os.environ, **(environment or {})}
         self.port = port or free_port()
         self.pid = 0
-        self._command = [*command, f"--rest_api_port={self.port}", f"--port={free_port()}", *flags]
+        self.grpc_port = free_port()
+        ports = (f"--rest_api_port={self.port}", f"--port={self.grpc_port}", f"--grpc_frontends={int(grpc)}")
+        self._command = [*command, *ports, *flags]
         self._process: subprocess.Popen[str]
         self._lines: list[str] = []
         self._line_came = threading.Condition()

@@ -60,7 +60,6 @@ def test_serve_hands_options_and_notes_to_the_supervisor(supervisor: Supervisor)
     assert options.model_base_path == "/m"
     assert notes == [
         "--enable_batching is accepted, but has no effect yet",
-        "--port is accepted, but gRPC is not served yet: nothing listens there, ask over REST",
     ]
 
 

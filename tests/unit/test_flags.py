@@ -72,10 +72,19 @@ OURS = [
     ("model_cache_dir", "string", ""),
     ("admin_socket", "string", ""),
     ("rest_frontends", "int32", 1),
+    ("grpc_frontends", "int32", 1),
     ("max_request_bytes", "int64", 268435456),
     ("log_level", "string", "info"),
 ]
 EFFECTIVE = {
+    "port",
+    "grpc_socket_path",
+    "grpc_frontends",
+    "grpc_max_threads",
+    "grpc_channel_arguments",
+    "enable_grpc_healthcheck_service",
+    "ssl_config_file",
+    "use_alts_credentials",
     "rest_api_port",
     "rest_api_timeout_in_ms",
     "rest_api_enable_cors_support",
@@ -249,7 +258,6 @@ def test_flags_without_effect_are_told_once_each() -> None:
     line = parse(["--enable_batching", "--model_name=m", "--port=1", "--enable_batching=false"])
     assert without_effect(line.given) == [
         "--enable_batching is accepted, but has no effect yet",
-        "--port is accepted, but gRPC is not served yet: nothing listens there, ask over REST",
     ]
     assert without_effect(parse([]).given) == []
 

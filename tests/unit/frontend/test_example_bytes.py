@@ -12,7 +12,7 @@ from example_messages import example, features, parsed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend import example_bytes
+from ringserve import example_bytes
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 FLOATS = st.floats(width=32)

@@ -351,9 +351,9 @@ async def test_metrics() -> None:
         await until(lambda: on.types().count("metrics") == 2)
         calls = [message["call"] for message in on.told if message["type"] == "metrics"]
         assert [message["page"] for message in on.told if message["type"] == "metrics"] == ["clean", "upstream"]
-        on.say("metrics", call=calls[1], text="two 2\n")
-        on.say("metrics", call=calls[0], text="one 1\n")
-        on.say("metrics", call=99, text="nobody asked")
+        on.say("told", call=calls[1], text="two 2\n")
+        on.say("told", call=calls[0], text="one 1\n")
+        on.say("told", call=99, text="nobody asked")
         assert [await answer for answer in asked] == ["one 1\n", "two 2\n"]
 
 
@@ -364,7 +364,7 @@ async def test_metrics_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None
         asked = asyncio.create_task(on.front_end.metrics("clean"))
         assert (await refusal(asked))[0] is Code.UNAVAILABLE
         (call,) = [message["call"] for message in on.told if message["type"] == "metrics"]
-        on.say("metrics", call=call, text="too late")
+        on.say("told", call=call, text="too late")
         await on.heard()
 
 

@@ -86,7 +86,7 @@ async def test_metrics() -> None:
     async with stage() as on, client_of(on) as client:
         asked = asyncio.create_task(client.get("/metrics"))
         await until(lambda: "metrics" in on.types())
-        on.say("metrics", call=on.told[-1]["call"], text='# TYPE x counter\nx{m="é"} 1\n')
+        on.say("told", call=on.told[-1]["call"], text='# TYPE x counter\nx{m="é"} 1\n')
         answer = await asked
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"

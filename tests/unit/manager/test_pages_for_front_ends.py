@@ -28,6 +28,6 @@ def test_a_page_that_is_asked_for(page: str, text: str) -> None:
     with socket.socket() as listener:
         frontend = FrontEnd(listener)
         frontend.handle({"type": "metrics", "call": 7, "page": page})
-        assert frontend.told == [{"type": "metrics", "call": 7, "text": text}]
+        assert frontend.told == [{"type": "told", "call": 7, "text": text}]
         frontend.counters.close()
         frontend.doorbell.close()

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.tensor import BY_NAME, DTYPES, STRING
-from ringserve.tensor_proto import DecodedTensor, decode, is_slow
+from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor
+from ringserve.tensor_proto_reader import UnreadTensor, read_tensor
 
 TensorProto = message_module("tensorflow.core.framework.tensor_pb2").TensorProto
 
@@ -41,6 +42,15 @@ def proto(dtype: str, shape: tuple[int, ...] = (), **fields: Any) -> Any:
     for dim in shape:
         made.tensor_shape.dim.add(size=dim)
     return made
+
+
+def decode(made: Any, most_bytes: int = DEFAULT_MOST_BYTES) -> DecodedTensor:
+    return read_tensor(made.SerializeToString(), most_bytes)
+
+
+def is_slow(made: Any) -> bool:
+    message = made.SerializeToString()
+    return UnreadTensor(message, 0, len(message), 99).is_slow
 
 
 def stored(kind: str, value: Any) -> bytes:

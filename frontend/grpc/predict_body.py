@@ -1,0 +1,65 @@
+"""Predict: a PredictRequest message, and the PredictResponse that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from frontend.bodies.body_options import BodyOptions, Buffer
+from frontend.bodies.predict_request_body import PROTOBUF, READ, predict_tensors, read_predict_request
+from frontend.bodies.tensor_body import chosen
+from frontend.catalog import ModelSpec
+from frontend.request_body import Answer
+from frontend.tensors import Tensor
+from ringserve.errors import Code, ServingError
+from ringserve.predict_message import SentModelSpec, is_plain_request
+from ringserve.predict_request import predict_signature
+from ringserve.predict_response import predict_response
+from ringserve.servable import ServableId
+from ringserve.signature import Signature
+
+_SHORT = 1 << 14  # bytes of a message that is read soon, whatever is in it
+
+
+def is_long(message: Buffer) -> bool:
+    """Does it take more than a few ms to make a `PredictBody` of this message? Only of one that no client writes."""
+    return len(message) > _SHORT and not is_plain_request(message)
+
+
+class PredictBody:
+    """Implements `RequestBody`. Numbers stay where they are in the message until they are written to a lane."""
+
+    def __init__(self, message: Buffer, options: BodyOptions) -> None:
+        """Raises ServingError (INVALID_ARGUMENT)."""
+        self._request = read_predict_request(message)
+        self._options = options
+        self._outputs = self._request.output_filter
+        self.spec = _model_spec(self._request.model_spec)
+
+    @property
+    def heavy(self) -> bool:
+        for tensor in self._request.tensors.values():
+            if tensor.is_slow:
+                return True
+        return False
+
+    def signature(self, signatures: Mapping[str, Signature]) -> Signature:
+        return predict_signature(self._request, signatures, self._options.check_method)
+
+    def inputs(self, signature: Signature) -> Sequence[Tensor]:
+        """Once: the message is let go, but for what is a view of it. Raises ServingError."""
+        tensors = predict_tensors(self._request, signature, self._options)
+        self._request = READ
+        return tensors
+
+    def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
+        named = [(signature.outputs[index].alias, *outputs[index]) for index in chosen(self._outputs, signature)]
+        return Answer(predict_response(servable, signature.name, named, self._options.tensor_content), PROTOBUF)
+
+
+def _model_spec(sent: SentModelSpec | None) -> ModelSpec:
+    """As `frontend.grpc.model_spec.model_spec` of the message object."""
+    if sent is None:
+        raise ServingError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
+    if not sent.name:
+        raise ServingError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
+    return ModelSpec(sent.name, sent.version, sent.label)

@@ -1,0 +1,205 @@
+"""Calls over gRPC, from their first event to their status."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from frontend.failure import as_serving_error
+from frontend.grpc.completion_queue import (
+    CompletionQueue,
+    receive_close,
+    receive_message,
+    received_message,
+    send_answer,
+    send_message,
+    send_status,
+    was_cancelled,
+)
+from frontend.grpc.status_text import truncated
+from frontend.grpc.stream import Stream
+from ringserve.errors import Code, ServingError
+
+_LONGEST_NS: Final = 1 << 62  # a client that has no deadline sends one of centuries
+
+
+class Rpc:
+    """What all calls have. `began` in ns of CLOCK_MONOTONIC; `timeout` in ns from then on, 0: there is none."""
+
+    __slots__ = ("_call", "_metadata", "_queue", "began", "timeout")
+
+    def __init__(self, queue: CompletionQueue, event: Any) -> None:
+        """In the queue's thread."""
+        self._queue = queue
+        self._call = event.call
+        self._metadata = event.invocation_metadata
+        self.began = time.monotonic_ns()
+        left = int((event.call_details.deadline - time.time()) * 1e9)
+        self.timeout = 0 if left >= _LONGEST_NS else max(left, 1)
+
+    def metadata(self, name: str) -> str | None:
+        """What the client sent beside its messages; `name` in small letters."""
+        for key, value in self._metadata:
+            if key == name and isinstance(value, str):
+                return value
+        return None
+
+
+class UnaryRpc(Rpc):
+    """One message, one answer. `begin` is called with the call when its message is there, and calls `finish` or `fail`;
+    `gone`, which `begin` may set, is called if the client goes before that.
+    """
+
+    __slots__ = ("_begin", "gone", "message")
+
+    def __init__(self, queue: CompletionQueue, event: Any, begin: Callable[[UnaryRpc], None]) -> None:
+        super().__init__(queue, event)
+        self.message = b""
+        self.gone: Callable[[], None] | None = None
+        self._begin: Callable[[UnaryRpc], None] | None = begin
+        receive_close(self._call, self._closed)
+        receive_message(self._call, self._received)
+
+    def _received(self, event: Any) -> None:
+        message = received_message(event)
+        if message is not None:
+            self.message = message
+            self._queue.hand_over(self._start)
+        else:
+            self._queue.hand_over(self._refuse)
+
+    def _closed(self, event: Any) -> None:
+        if was_cancelled(event):
+            self._queue.hand_over(self._end)
+
+    def _start(self) -> None:
+        begin, self._begin = self._begin, None
+        if begin is not None and self._call is not None:
+            try:
+                begin(self)
+            except Exception as error:
+                self.fail(as_serving_error(error))
+
+    def _refuse(self) -> None:
+        self.fail(ServingError(Code.UNIMPLEMENTED, "The call requires exactly one request message"))
+
+    def _end(self) -> None:
+        """The client has cancelled, or its deadline is over."""
+        self._call = None
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone()
+
+    def finish(self, answer: bytes) -> None:
+        """Nothing happens where the client is gone."""
+        call, self._call = self._call, None
+        self.gone = None
+        if call is not None:
+            send_answer(call, answer)
+
+    def fail(self, error: ServingError) -> None:
+        """As `finish`."""
+        call, self._call = self._call, None
+        self.gone = None
+        if call is not None:
+            send_status(call, error.code, truncated(error.message), first=True)
+
+
+class StreamRpc(Rpc):
+    """Messages both ways. Implements `frontend.grpc.stream.Stream`."""
+
+    __slots__ = ("_closing", "_ended", "_messages", "_read", "_sent", "_task", "_written")
+
+    def __init__(
+        self,
+        queue: CompletionQueue,
+        event: Any,
+        handler: Callable[[Stream], Awaitable[None]],
+        begun: Callable[[StreamRpc, asyncio.Task[None]], None],
+    ) -> None:
+        """`begun` is told of the handler's task."""
+        super().__init__(queue, event)
+        self._messages: list[bytes | None] = []  # received and not read: at most one, and perhaps the end
+        self._read: asyncio.Future[None] | None = None
+        self._written: asyncio.Future[None] | None = None
+        self._sent = False  # anything
+        self._ended = False
+        self._closing: ServingError | None = None
+        self._task: asyncio.Task[None] | None = None
+        receive_close(self._call, self._closed)
+        receive_message(self._call, self._received)
+        queue.hand_over(lambda: self._start(handler, begun))
+
+    def _start(
+        self, handler: Callable[[Stream], Awaitable[None]], begun: Callable[[StreamRpc, asyncio.Task[None]], None]
+    ) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run(handler))
+        begun(self, self._task)
+
+    async def _run(self, handler: Callable[[Stream], Awaitable[None]]) -> None:
+        error: ServingError | None = None
+        try:
+            await handler(self)
+        except asyncio.CancelledError:
+            error = ServingError(Code.CANCELLED, "The call was cancelled")
+        except Exception as unforeseen:
+            error = as_serving_error(unforeseen)
+        error = error or self._closing
+        if not self._ended:
+            self._ended = True
+            code, text = (Code.OK, "") if error is None else (error.code, error.message)
+            send_status(self._call, code, truncated(text), first=not self._sent)
+
+    def _received(self, event: Any) -> None:
+        message = received_message(event)
+        self._queue.hand_over(lambda: self._take(message))
+
+    def _take(self, message: bytes | None) -> None:
+        self._messages.append(message)
+        if self._read is not None and not self._read.done():
+            self._read.set_result(None)
+
+    async def read(self) -> bytes | None:
+        if self._closing is not None:
+            return None
+        if not self._messages:
+            self._read = asyncio.get_running_loop().create_future()
+            await self._read
+            if not self._messages:  # the server stops
+                return None
+        if self._messages[0] is None:
+            return None
+        message = self._messages.pop(0)
+        receive_message(self._call, self._received)  # the next one may come while this one is worked on
+        return message
+
+    async def write(self, message: bytes) -> None:
+        self._written = asyncio.get_running_loop().create_future()
+        first, self._sent = not self._sent, True
+        send_message(self._call, message, first, self._on_written)
+        await self._written
+
+    def _on_written(self, event: Any) -> None:
+        # Whether it worked need not be asked: where it did not, the call's end is told.
+        self._queue.hand_over(self._write_is_done)
+
+    def _write_is_done(self) -> None:
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)
+
+    def _closed(self, event: Any) -> None:
+        if was_cancelled(event):
+            self._queue.hand_over(self._end)
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def close(self, error: ServingError) -> None:
+        """Read no more messages, and end with this status once those that were read are answered."""
+        self._closing = error
+        if self._read is not None and not self._read.done():
+            self._read.set_result(None)
