@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +50,6 @@ def joined_worker(model: Path) -> Iterator[Joined]:
             yield runner.run(asyncio.wait_for(_join(worker, frontend, model), _START_SECONDS))
         finally:
             runner.run(worker.stop(_STOP_SECONDS))
-            frontend.listener.close()
             for process in (frontend, worker):
                 process.doorbell.close()
                 process.counters.close()
@@ -78,7 +76,7 @@ class _LocalFrontEnd(FrontEndProcess):
     producer: LaneProducer
 
     def __init__(self) -> None:
-        super().__init__("bench", 0, socket.socket())
+        super().__init__("bench", 0, None)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         assert message["type"] == "lane", message

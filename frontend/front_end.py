@@ -22,6 +22,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
 from ringserve.heap import give_memory_back
 from ringserve.servable import ServableId, State
+from ringserve.ssl_config import SslConfig
 from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import LaneSpec
@@ -42,6 +43,7 @@ class FrontEnd:
         self.opened = asyncio.Event()  # connections may be accepted
         self.stopping = asyncio.Event()
         self.prometheus_path: str | None = None  # where metrics with upstream's names are asked for
+        self.ssl: SslConfig | None = None
         self._loop = asyncio.get_running_loop()
         self._doorbell = doorbell
         self._lanes: list[OpenLane] = []
@@ -153,6 +155,7 @@ class FrontEnd:
     def _on_open(self, message: Message, _: list[int]) -> None:
         self._open_call = message["call"]
         self.prometheus_path = message["prometheus_path"]
+        self.ssl = SslConfig(*message["ssl"]) if message["ssl"] else None
         self.opened.set()
 
     async def may_open(self) -> bool:

@@ -12,6 +12,7 @@ from manager.child_process import ChildProcess
 from manager.listener import share_with_the_past
 from ringserve.channel import Message
 from ringserve.options import ServerOptions
+from ringserve.ssl_config import SslConfig
 
 _logger = logging.getLogger(__name__)
 
@@ -20,15 +21,23 @@ class FrontEndProcess(ChildProcess):
     """One front end of a protocol."""
 
     def __init__(
-        self, protocol: str, index: int, listener: socket.socket | None, prometheus_path: str | None = None
+        self,
+        protocol: str,
+        index: int,
+        listener: socket.socket | None,
+        prometheus_path: str | None = None,
+        ssl: SslConfig | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """`listener`: the socket that it listens on, which outlives it; None: gRPC's, which makes its own.
 
-        `prometheus_path`: where it shows the page of metrics with upstream's names; None: nowhere.
+        `prometheus_path`: where it shows the page of metrics with upstream's names; None: nowhere. `ssl`: what secures its
+        connections. `check` is called before it may listen, and raises ServingError where it can't.
         """
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
         self.listener = listener
-        self._open_message: Message = {"type": "open", "prometheus_path": prometheus_path}
+        self._open_message: Message = {"type": "open", "prometheus_path": prometheus_path, "ssl": ssl}
+        self._check = check
         self.open = False  # may it accept connections?
         self.informed = False  # is the present process told of what is served, and of each change?
         self._introduced = asyncio.Event()  # the present process knows all, and accepts connections if it may
@@ -59,7 +68,7 @@ class FrontEndProcess(ChildProcess):
             await self.booted()
             introduce(self)
             if self.open:
-                await self.call(self._open_message)
+                await self._let_open()
             self._introduced.set()
             if self.restarts:
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
@@ -98,5 +107,9 @@ class FrontEndProcess(ChildProcess):
         if self.listener is not None:
             share_with_the_past(self.listener)
         if self._introduced.is_set():
-            await self.call(self._open_message)
+            await self._let_open()
         await self._introduced.wait()  # models may be there before a front end is
+
+    async def _let_open(self) -> None:
+        self._check()
+        await self.call(self._open_message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,6 +49,13 @@ def check_socket_path(path: str) -> None:
         _refuse(path, f"No such folder: {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         _refuse(path, f"Permission denied: {folder}")
+
+
+def remove_socket(path: str) -> None:
+    """At the end: gRPC removes the file, but a process that ends meanwhile, or is killed, leaves it there."""
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not answers(path):
+            os.unlink(path)
 
 
 def _refuse(path: str, text: str) -> NoReturn:

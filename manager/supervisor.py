@@ -24,7 +24,7 @@ from manager.daemon_threads import DaemonThreads
 from manager.description import Description, LoadHistory
 from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
-from manager.grpc_address import check_socket_path, reserve
+from manager.grpc_address import check_socket_path, remove_socket, reserve
 from manager.grpc_reload import GrpcReload
 from manager.lanes import Lanes
 from manager.listener import bind
@@ -48,7 +48,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.monitoring_config import prometheus_path
 from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.servable import ServableId, State
-from ringserve.ssl_config import read_ssl_config
+from ringserve.ssl_config import SslConfig, read_ssl_config
 
 _logger = logging.getLogger("ringserve")
 
@@ -95,6 +95,7 @@ class Supervisor:
         self._prometheus_path = prometheus_path(options)
         port = options.rest_api_port
         self._listeners = bind(port, options.rest_frontends) if port else []
+        self._ssl: SslConfig | None = None
         self._reservation = self._reserve_grpc()
         self._began = time.monotonic()
 
@@ -105,10 +106,13 @@ class Supervisor:
             return None
         parse_channel_arguments(options.grpc_channel_arguments)
         if options.ssl_config_file:
-            read_ssl_config(options.ssl_config_file)
-        if options.grpc_socket_path:
-            check_socket_path(options.grpc_socket_path)
+            self._ssl = read_ssl_config(options.ssl_config_file)
+        self._check_grpc_socket()
         return reserve(options.port) if options.port else None
+
+    def _check_grpc_socket(self) -> None:
+        if self._options.grpc_socket_path:
+            check_socket_path(self._options.grpc_socket_path)
 
     async def run(self) -> None:
         self._stop = asyncio.Event()
@@ -140,7 +144,7 @@ class Supervisor:
         self._workers = [WorkerProcess(device) for device in self._devices]
         self._frontends = [
             *(FrontEndProcess("rest", index, sock, self._prometheus_path) for index, sock in enumerate(self._listeners)),
-            *(FrontEndProcess("grpc", index, None) for index in range(options.grpc_frontends)),
+            *(self._grpc_frontend(index) for index in range(options.grpc_frontends)),
         ]
         self._lanes = Lanes(_RINGS_PER_LIMIT * options.max_request_bytes)
         self._serving = Serving(self._frontends, self._lanes, bus, self._monitor)
@@ -175,6 +179,11 @@ class Supervisor:
             "upstream": upstream.text,
         }
         self._reload = GrpcReload(self._core, upstream.first_cells).reload
+
+    def _grpc_frontend(self, index: int) -> FrontEndProcess:
+        if index == 0:  # which has the UNIX socket
+            return FrontEndProcess("grpc", index, None, ssl=self._ssl, check=self._check_grpc_socket)
+        return FrontEndProcess("grpc", index, None, ssl=self._ssl)
 
     def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> WorkerLoader:
         workers = [worker for worker in self._workers if not model.devices or worker.device in model.devices]
@@ -289,6 +298,8 @@ class Supervisor:
         if not any(frontend.open for frontend in self._frontends):  # nothing has begun that would have to end well
             self._kill_children()
         await asyncio.gather(*(frontend.stop(_DRAIN_SECONDS) for frontend in self._frontends))
+        if self._options.grpc_socket_path and self._options.grpc_frontends:
+            remove_socket(self._options.grpc_socket_path)
         await asyncio.gather(*(worker.stop(_STOP_SECONDS) for worker in self._workers))
         for keeper in keepers:
             keeper.cancel()

@@ -55,7 +55,7 @@ def check_packed(message: Buffer, start: int, stop: int) -> None:
 def narrowed(numbers: Array, storage: np.dtype[Any]) -> Array:
     """Whole numbers without a sign as a field's type takes them."""
     if storage.kind == "b":
-        return numbers != 0
+        return numbers.astype(np.bool_)
     return numbers.astype(f"<u{storage.itemsize}").view(storage)
 
 

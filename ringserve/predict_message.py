@@ -1,4 +1,4 @@
-"""PredictRequest and PredictResponse messages from the wire, their tensors unread: both are tensors by alias and a ModelSpec.
+"""PredictRequest and PredictResponse messages from the wire: both are a ModelSpec and tensors by alias, which stay unread.
 
 Messages as official clients and servers write them are read without a look at more than their outermost fields. All others
 are checked throughout first, and mean what they mean to protobuf: fields that come twice are merged, unknown ones ignored.
@@ -91,6 +91,8 @@ def _plain(message: Buffer, spec: int, tensors: int, output_filter: int) -> Pred
         tag, size = message[at], message[at + 1]
         if size < 0x80:
             begin, stop = at + 2, at + 2 + size
+        elif tag not in (tensors_tag, spec_tag, filter_tag):
+            return None
         else:
             begin, stop = span(message, at + 1, end)
         if stop > end:

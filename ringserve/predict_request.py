@@ -42,7 +42,7 @@ def predict_inputs(
     tensors: list[DecodedTensor] = []
     try:
         for unread in sent:
-            tensors.append(unread.decode(most_bytes))  # noqa: PERF401 - how many there are says which one is wrong
+            tensors.append(unread.decode(most_bytes))  # one by one: how many there are says which is wrong
     except ServingError as error:
         if error.code is Code.INVALID_ARGUMENT:
             raise _invalid(f"tensor parsing error: {signature.inputs[len(tensors)].alias}") from error

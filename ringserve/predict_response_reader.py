@@ -1,4 +1,4 @@
-"""PredictResponse messages to arrays, for a client: with numpy alone, and with views of the message where that is possible."""
+"""PredictResponse messages to arrays, for a client: with numpy alone, as views of the message where that is possible."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class TensorHead(NamedTuple):
 
     dtype: int
     shape: tuple[int, ...]
-    count: int
+    elements: int
     storage: np.dtype[Any]
     field: int
 
@@ -83,8 +83,8 @@ class TensorHead(NamedTuple):
     def is_large(self) -> bool:
         """Does it take more than a few ms to make the elements, whatever of them is in the message?"""
         if self.dtype == STRING.number:
-            return self.count > _QUICK_STRINGS
-        return self.count * self.storage.itemsize > _QUICK_BYTES
+            return self.elements > _QUICK_STRINGS
+        return self.elements * self.storage.itemsize > _QUICK_BYTES
 
 
 def _element_count(shape: Sequence[int]) -> int:
@@ -104,11 +104,11 @@ def numbers_of_content(head: TensorHead, message: Buffer, start: int, stop: int)
 
     Raises ServingError (INVALID_ARGUMENT).
     """
-    if not head.count:
+    if not head.elements:
         return np.empty(0, head.storage)
-    if stop - start != head.count * head.storage.itemsize:
-        raise _invalid(f"tensor_content has {stop - start} bytes, not {head.count * head.storage.itemsize}")
-    values = np.frombuffer(message, head.storage, head.count, start)
+    if stop - start != head.elements * head.storage.itemsize:
+        raise _invalid(f"tensor_content has {stop - start} bytes, not {head.elements * head.storage.itemsize}")
+    values = np.frombuffer(message, head.storage, head.elements, start)
     if head.dtype == _BOOL and int(values.view(np.uint8).max()) > 1:
         raise _invalid("tensor_content has a byte that is no bool")
     return values
@@ -119,9 +119,9 @@ def completed(head: TensorHead, values: Array, most_bytes: int) -> Array:
 
     Raises ServingError (RESOURCE_EXHAUSTED) where those that are missing make it more than `most_bytes`.
     """
-    count = head.count
+    count = head.elements
     if len(values) >= count:
-        return values[:count]
+        return values if len(values) == count else values[:count]
     _limit(count * head.storage.itemsize, most_bytes)
     repeated = np.full(count, values[-1], head.storage) if len(values) else np.zeros(count, head.storage)
     repeated[: len(values)] = values
@@ -130,12 +130,12 @@ def completed(head: TensorHead, values: Array, most_bytes: int) -> Array:
 
 def string_room(head: TensorHead, most_bytes: int) -> int:
     """How many strings of a message to keep for `completed_strings`: of no more it says that they are too many."""
-    return min(head.count, most_bytes // STRING_BYTES + 1)
+    return min(head.elements, most_bytes // STRING_BYTES + 1)
 
 
 def completed_strings(head: TensorHead, strings: list[bytes], present: int, most_bytes: int) -> list[bytes]:
     """As `completed`. `present`: how many the message has; `strings`: the first `string_room` of them, kept and changed."""
-    count = head.count
+    count = head.elements
     missing = max(count - present, 0)
     if missing > MOST_ABSENT_STRINGS:
         text = f"{missing} strings that the message does not carry; expected at most {MOST_ABSENT_STRINGS} of them"
@@ -150,7 +150,7 @@ def completed_strings(head: TensorHead, strings: list[bytes], present: int, most
 
 def strings_of_content(head: TensorHead, content: bytes, most_bytes: int) -> list[bytes]:
     """`tensor_content`, which is not empty: all lengths, as varints, and then all texts. Raises ServingError."""
-    count = head.count
+    count = head.elements
     if not count:
         return []
     if count > len(content):

@@ -101,7 +101,7 @@ class UnreadTensor:
         if head.field == _STRING:
             return head.is_large or (size > _QUICK_STRINGS and self._has_many_strings())
         if head.field in FIXED_FIELDS or (size and self._message[self._at] == _CONTENT_TAG):
-            return head.is_large and (size < head.count * head.storage.itemsize or head.storage.kind == "b")
+            return head.is_large and (size < head.elements * head.storage.itemsize or head.storage.kind == "b")
         return head.is_large or size > _QUICK_VARINTS
 
     def _is_slow_if_odd(self) -> bool:
@@ -138,34 +138,38 @@ class UnreadTensor:
 
     def _numbers(self, head: TensorHead, most_bytes: int) -> Array | None:
         """None: the elements are not written as clients do."""
-        message, at, stop = self._message, self._at, self._stop
-        if at == stop:
+        if self._at == self._stop:
             return completed(head, np.empty(0, head.storage), most_bytes)
-        if stop - at < 2:
-            return None
+        tag, begin = self._only_field()
+        if tag == _CONTENT_TAG and begin < self._stop:
+            return numbers_of_content(head, self._message, begin, self._stop)
+        return self._packed(head, begin, most_bytes) if tag == head.field << 3 | BYTES else None
+
+    def _only_field(self) -> tuple[int, int]:
+        """The tag of the field that goes from the head to the end, and where its bytes begin; 0: there is none."""
+        message, at, stop = self._message, self._at, self._stop
+        if stop - at < 2 or message[at] & 7 != BYTES:
+            return 0, 0
         tag, size, begin = message[at], message[at + 1], at + 2
         if tag >= 0x80:  # a field's number of two bytes
+            if size >= 0x80:
+                return 0, 0
             tag, size, begin = tag & 0x7F | size << 7, 0x80, at + 3
         if size >= 0x80:
             begin, end = span(message, begin - 1, stop)
         else:
             end = begin + size
-        if end != stop:
-            return None
-        if tag == _CONTENT_TAG:
-            return numbers_of_content(head, message, begin, stop) if begin < stop else None
-        if tag != head.field << 3 | BYTES:
-            return None
+        return (tag, begin) if end == stop else (0, 0)
+
+    def _packed(self, head: TensorHead, begin: int, most_bytes: int) -> Array | None:
         width = FIXED_FIELDS.get(head.field)
         if width is None:
-            values = unpack(message, begin, stop, head.storage)
-            return values if len(values) == head.count else completed(head, values, most_bytes)
-        if (stop - begin) % width:
+            return completed(head, unpack(self._message, begin, self._stop, head.storage), most_bytes)
+        size = self._stop - begin
+        if size % width:
             return None
-        present = (stop - begin) // head.storage.itemsize  # a real part without its imaginary one does not count
-        if present < head.count:
-            return completed(head, np.frombuffer(message, head.storage, present, begin), most_bytes)
-        return np.frombuffer(message, head.storage, head.count, begin) if head.count else np.empty(0, head.storage)
+        present = min(size // head.storage.itemsize, head.elements)  # without a real part that lacks its imaginary one
+        return completed(head, np.frombuffer(self._message, head.storage, present, begin), most_bytes)
 
     def _strings(self, head: TensorHead, most_bytes: int) -> list[bytes] | None:
         """None: the elements are not written as clients do."""
@@ -179,11 +183,16 @@ class UnreadTensor:
         while at < stop:
             if message[at] != _STRING_TAG:
                 return None
-            begin, end = span(message, at + 1, stop)
+            begin = at + 2
+            if begin <= stop and message[at + 1] < 0x80:  # as `span` does, with no call for each of many strings
+                at = begin + message[at + 1]
+                if at > stop:
+                    return None
+            else:
+                begin, at = span(message, at + 1, stop)
             present += 1
             if present <= room:
-                strings.append(bytes(message[begin:end]))
-            at = end
+                strings.append(bytes(message[begin:at]))
         return completed_strings(head, strings, present, most_bytes)
 
     def _odd(self, most_bytes: int) -> DecodedTensor:

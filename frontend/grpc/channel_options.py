@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringserve.channel_arguments import parse_channel_arguments
-from ringserve.options import ServerOptions
 
 _REUSE_PORT: Final = "grpc.so_reuseport"
 _KEEPALIVE_TIMEOUT: Final = "grpc.keepalive_timeout_ms"
@@ -27,9 +26,9 @@ _DEFAULTS: Final[Mapping[str, int]] = {
 }
 
 
-def channel_options(options: ServerOptions) -> list[tuple[str, int | str]]:
-    """Our defaults, with --grpc_channel_arguments on top. Raises ServingError for what can't be parsed."""
-    settings: dict[str, int | str] = {**_DEFAULTS, **dict(parse_channel_arguments(options.grpc_channel_arguments))}
+def channel_options(arguments: str) -> list[tuple[str, int | str]]:
+    """Our defaults, with those of --grpc_channel_arguments on top. Raises ServingError for what can't be parsed."""
+    settings: dict[str, int | str] = {**_DEFAULTS, **dict(parse_channel_arguments(arguments))}
     # gRPC 1.85 closes the connection when the ping's own time is over, 60 s, whatever the keep-alive's is.
     settings.setdefault(_PING_TIMEOUT, settings[_KEEPALIVE_TIMEOUT])
     # Whoever turns it off wants no second server on the port, which the supervisor sees to, with a socket that shares it.

@@ -99,8 +99,8 @@ class CompletionQueue:
 
     def _begun(self, event: Any) -> None:
         if event.success:  # otherwise the server stops
-            self._accept()
             self._arrived(event)
+            self._accept()
 
     def _shut_down(self, _: Any) -> None:
         """All calls have ended."""

@@ -8,14 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from ringserve.errors import Code, ServingError
-from ringserve.options import ServerOptions
-from ringserve.ssl_config import SslConfig, read_ssl_config
-
-
-def grpc_credentials(options: ServerOptions) -> grpc.ServerCredentials:
-    """What the flags ask for; reads the file of --ssl_config_file. Raises ServingError."""
-    ssl = read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None
-    return server_credentials(ssl, options.use_alts_credentials)
+from ringserve.ssl_config import SslConfig
 
 
 def server_credentials(ssl: SslConfig | None, alts: bool) -> grpc.ServerCredentials:

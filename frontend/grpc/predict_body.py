@@ -37,10 +37,7 @@ class PredictBody:
 
     @property
     def heavy(self) -> bool:
-        for tensor in self._request.tensors.values():
-            if tensor.is_slow:
-                return True
-        return False
+        return any([tensor.is_slow for tensor in self._request.tensors.values()])
 
     def signature(self, signatures: Mapping[str, Signature]) -> Signature:
         return predict_signature(self._request, signatures, self._options.check_method)

@@ -59,8 +59,8 @@ class UnaryRpc(Rpc):
         self.message = b""
         self.gone: Callable[[], None] | None = None
         self._begin: Callable[[UnaryRpc], None] | None = begin
-        receive_close(self._call, self._closed)
         receive_message(self._call, self._received)
+        receive_close(self._call, self._closed)
 
     def _received(self, event: Any) -> None:
         message = received_message(event)
@@ -128,8 +128,8 @@ class StreamRpc(Rpc):
         self._ended = False
         self._closing: ServingError | None = None
         self._task: asyncio.Task[None] | None = None
-        receive_close(self._call, self._closed)
         receive_message(self._call, self._received)
+        receive_close(self._call, self._closed)
         queue.hand_over(lambda: self._start(handler, begun))
 
     def _start(

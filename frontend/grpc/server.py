@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import grpc
+
 from frontend.front_end import FrontEnd
 from frontend.garbage import collect_rarely
 from frontend.grpc.channel_options import channel_options
@@ -17,8 +19,8 @@ from frontend.grpc.rpc import StreamRpc, UnaryRpc
 from frontend.grpc.services import Services
 from frontend.grpc.stream import Stream
 from ringserve.errors import Code, ServingError
+from ringserve.grpc_target import unix_target
 from ringserve.options import ServerOptions
-from ringserve.ssl_config import read_ssl_config
 
 _DRAIN_SECONDS: Final = 25.0  # for calls that have begun; less than the supervisor waits
 # The queue's thread and the loop's take turns: with Python's 5 ms, 32 callers at a time get an eighth less.
@@ -35,10 +37,8 @@ class GrpcServer:
         self._open_streams: dict[asyncio.Task[None], StreamRpc] = {}
         self._queue = CompletionQueue(channel_options(options.grpc_channel_arguments), self._arrived)
 
-    def start(self, addresses: list[str], options: ServerOptions) -> None:
+    def start(self, addresses: list[str], credentials: grpc.ServerCredentials) -> None:
         """Accept connections. Raises ServingError for an address that can't be had."""
-        ssl = read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None
-        credentials = server_credentials(ssl, options.use_alts_credentials)
         for address in addresses:
             self._queue.listen(address, credentials)
         self._queue.start()
@@ -78,7 +78,7 @@ async def serve(front_end: FrontEnd, index: int, options: ServerOptions) -> None
     if not await front_end.may_open():
         return
     try:
-        server.start(_addresses(index, options), options)
+        server.start(_addresses(index, options), server_credentials(front_end.ssl, options.use_alts_credentials))
     except ServingError as error:
         front_end.listening(error)
         await front_end.stopping.wait()
@@ -92,5 +92,5 @@ async def serve(front_end: FrontEnd, index: int, options: ServerOptions) -> None
 def _addresses(index: int, options: ServerOptions) -> list[str]:
     addresses = [f"[::]:{options.port}"] if options.port else []  # gRPC takes IPv4's alone where there is no IPv6
     if options.grpc_socket_path and index == 0:
-        addresses.append(f"unix:{options.grpc_socket_path}")
+        addresses.append(unix_target(options.grpc_socket_path))
     return addresses

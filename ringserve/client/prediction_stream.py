@@ -62,13 +62,13 @@ class PredictionStream:
         """As `Client.submit`. Waits while the stream has as many requests without a result as it may have.
 
         Raises ServingError for inputs that are no tensors, when there is no room in time, and when the stream has ended.
-        `Future.cancel` works until the request is sent. Callbacks run in the stream's own thread: later results wait for
-        them, and what they submit goes beyond the limit.
+        `Future.cancel` works until the request is sent. Callbacks run in the stream's own thread: they may submit, beyond
+        the limit too, but not wait for results of the same stream.
         """
         seconds = self._seconds(timeout)
         message = self._requests.serialised((model, version, label), inputs, signature, outputs, seconds)
         request = Request(message, seconds)
-        self._queue.add(request, may_wait=threading.current_thread() not in self._threads)
+        self._queue.add(request, may_wait=not self._is_inside())
         return request.future
 
     def predict(self, model: str, inputs: Any, **named: Any) -> Prediction:
@@ -76,12 +76,12 @@ class PredictionStream:
         return self.submit(model, inputs, **named).result()
 
     def close(self) -> None:
-        """Takes no more requests, and returns when every one has its result. Again: does nothing."""
+        """Takes no more requests, and returns when every one has its result; in a callback, at once. Again: does nothing."""
         self._queue.close()
+        if self._is_inside():
+            return
         self._queue.wait_until_answered()
-        reader = self._threads[0]
-        if threading.current_thread() is not reader:
-            reader.join(_END_SECONDS)
+        self._threads[0].join(_END_SECONDS)
         self.cancel()
 
     def cancel(self) -> None:
@@ -97,6 +97,10 @@ class PredictionStream:
             self.close()
         else:
             self.cancel()
+
+    def _is_inside(self) -> bool:
+        """Is this a thread that must not wait, since others wait for it?"""
+        return threading.current_thread() in self._threads
 
     def _read(self) -> None:
         error = ServingError(Code.INTERNAL, "The stream's thread has failed")

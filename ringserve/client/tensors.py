@@ -55,19 +55,14 @@ def tensor_of(value: Any) -> Tensor:
 def strings_of(value: Any) -> Tensor | None:
     """Of a plain value that is made of texts or bytes; None: it is made of something else.
 
-    Raises ServingError (INVALID_ARGUMENT) where rows differ in length.
+    Raises ServingError (INVALID_ARGUMENT) where not all of it is, or rows differ in length.
     """
-    if natural(value).dtype.kind not in "SUO":
+    first = value
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if not isinstance(first, str | bytes):
         return None
     return tensor_of(np.asarray(value, dtype=object))  # numpy's own string types would lose NULs at their end
-
-
-def natural(value: Any) -> Array:
-    """A plain value as numpy understands it. Raises ServingError (INVALID_ARGUMENT) where it is no array."""
-    try:
-        return np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise _invalid(f"not an array: {error}") from error
 
 
 def numbers_of(value: Any, dtype: DType) -> Tensor:
@@ -76,7 +71,12 @@ def numbers_of(value: Any, dtype: DType) -> Tensor:
     Raises ServingError (INVALID_ARGUMENT) where it does not fit: fractions and integers out of range into integers, anything
     but bools into bools.
     """
-    found = natural(value)
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _invalid(f"not an array: {error}") from error
+    if found.dtype.kind not in "biufc":
+        raise _unfit(found, dtype)
     if not found.size:
         found = found.astype(np.bool_)  # what fits everything
     if dtype is _BFLOAT16:
@@ -145,7 +145,7 @@ def _string(element: Any) -> bytes:
 
 
 def _unfit(found: Array, dtype: DType) -> ServingError:
-    return _invalid(f"{found.dtype} numbers do not fit into an input of {dtype.name}")
+    return _invalid(f"{found.dtype} values do not fit into an input of {dtype.name}")
 
 
 def _invalid(text: str) -> ServingError:

@@ -135,6 +135,7 @@ def test_what_makes_no_sense_is_refused(words: list[str]) -> None:
 def test_every_topology_of_the_design_is_there() -> None:
     names = {"ring-stream", "ring-stream-single", "ring-pingpong", "rest-c1", "rest-c32", "rest-c128", "start"}
     names |= {"load-isolation", "load-isolation-c32", "reload-memory", "many-models", "new-version"}
+    names |= {"grpc-c1", "grpc-c32", "grpc-c32-f2", "grpc-stream", "grpc-image"}
     names |= {"rest-image", "rest-image-json", "mosec-c1", "mosec-c32", "mosec-c128-f2"}
     assert names <= set(command._TOPOLOGIES)
 

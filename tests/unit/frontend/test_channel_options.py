@@ -14,7 +14,6 @@ import pytest
 
 from frontend.grpc.channel_options import channel_options
 from ringserve.errors import ServingError
-from ringserve.options import ServerOptions
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\0\0\0\4\0\0\0\0\0"
@@ -22,15 +21,11 @@ SETTINGS_TAKEN = b"\0\0\0\4\1\0\0\0\0"
 PING = b"\0\0\x08\6\0\0\0\0\0" + b"sequence"
 
 
-def settings(arguments: str) -> list[tuple[str, int | str]]:
-    return channel_options(ServerOptions(grpc_channel_arguments=arguments))
-
-
 @contextmanager
 def connection(arguments: str) -> Iterator[socket.socket]:
     """An HTTP/2 connection, with nothing between it and a gRPC server with these arguments."""
     with ThreadPoolExecutor(1) as executor:
-        server = grpc.server(executor, options=settings(arguments))
+        server = grpc.server(executor, options=channel_options(arguments))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
@@ -85,22 +80,22 @@ def test_a_peer_that_is_gone_is_noticed_although_it_has_no_call() -> None:
 
 
 def test_messages_of_the_largest_size_that_grpc_has() -> None:
-    options = dict(settings(""))
+    options = dict(channel_options(""))
     assert options["grpc.max_receive_message_length"] == (1 << 31) - 1
     assert options["grpc.max_send_message_length"] == -1
 
 
 def test_what_the_flag_says_counts() -> None:
-    options = settings("grpc.max_receive_message_length=5,grpc.keepalive_time_ms=1,x.y=z")
+    options = channel_options("grpc.max_receive_message_length=5,grpc.keepalive_time_ms=1,x.y=z")
     found = dict(options)
     assert len(found) == len(options)
     assert (found["grpc.max_receive_message_length"], found["grpc.keepalive_time_ms"], found["x.y"]) == (5, 1, "z")
 
 
 def test_the_port_stays_shared_with_the_supervisors_reservation() -> None:
-    assert dict(settings("grpc.so_reuseport=0"))["grpc.so_reuseport"] == 1
+    assert dict(channel_options("grpc.so_reuseport=0"))["grpc.so_reuseport"] == 1
 
 
 def test_what_cannot_be_parsed() -> None:
     with pytest.raises(ServingError, match="not key=value"):
-        settings("grpc.so_reuseport")
+        channel_options("grpc.so_reuseport")

@@ -351,7 +351,8 @@ async def test_compressed_answers(accepted: str, coding: str | None, rows: int, 
 @pytest.mark.parametrize(("rows", "heavy"), [(3, 1 << 20), (3, 4), (3, 0)])
 async def test_heavy_bodies_and_answers(rows: int, heavy: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are decoded and encoded in a thread; requests and clients notice nothing."""
-    monkeypatch.setattr("frontend.rest.exchange._HEAVY", heavy)
+    monkeypatch.setattr("frontend.rest.exchange.HEAVY", heavy)
+    monkeypatch.setattr("frontend.heavy_work.HEAVY", heavy)
     async with stage() as on, served(on) as port, raw_client(port) as client:
         _, worker = await on.open()
         for number in range(5):

@@ -240,7 +240,7 @@ async def test_a_lane_that_comes_too_late_is_closed() -> None:
         await on.open()
         before = len(os.listdir("/proc/self/fd"))
         on.lane(number=5)
-        on.say("open", call=4, prometheus_path=None)
+        on.say("open", call=4, prometheus_path=None, ssl=None)
         await on.front_end.opened.wait()
         assert len(os.listdir("/proc/self/fd")) == before
 
@@ -372,7 +372,7 @@ async def test_metrics_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_opening_and_stopping() -> None:
     async with stage() as on:
         assert not on.front_end.opened.is_set()
-        on.say("open", call=4, prometheus_path=None)
+        on.say("open", call=4, prometheus_path=None, ssl=None)
         await on.front_end.opened.wait()
         on.front_end.listening()
         await until(lambda: on.told[-1] == {"type": "answer", "call": 4})

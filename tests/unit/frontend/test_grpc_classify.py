@@ -294,12 +294,21 @@ def test_labels_that_are_no_text() -> None:
 def test_more_labels_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example_answer, "_AT_ONCE", 4)
     monkeypatch.setattr(example_answer, "_MOST_HEADS", 2)
+    remembered = []
+
+    class Heads(example_answer._Heads):
+        def clear(self) -> None:
+            remembered.append(len(self))
+            super().clear()
+
+    monkeypatch.setattr(example_answer, "_Heads", Heads)
     labels = [b"%d" % number for number in range(20)]
     result = ClassificationResult.FromString(
         classification_result(Classification(10, 2, labels, np.arange(20, dtype="<f4")))
     )
     found = [(one.label, one.score) for row in result.classifications for one in row.classes]
     assert found == [(str(number), number) for number in range(20)]
+    assert remembered == [4] * 4
 
 
 def test_numbers_that_do_not_lie_side_by_side() -> None:

@@ -27,7 +27,7 @@ from worker_side import WorkerSide, on_loop
 from frontend.bodies.body_options import BodyOptions
 from frontend.grpc.multi_inference import MultiInference
 from ringserve.channel import Message
-from ringserve.errors import Code
+from ringserve.errors import Code, ServingError
 from ringserve.predict_request import CLASSIFY, REGRESS
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 from ringserve.signature_text import signature_text
@@ -86,7 +86,7 @@ class Served:
         """Nothing waits in a lane, nobody holds a version, and no task is left."""
         await until(lambda: self.on.front_end.idle)
         assert not any(handle.holders for handle in self.on.front_end.catalog._loaded.values())
-        await until(lambda: not any("_outputs" in repr(task) for task in asyncio.all_tasks()))
+        await until(lambda: not any("coro=<_outputs()" in repr(task) for task in asyncio.all_tasks()))
 
 
 @asynccontextmanager
@@ -406,6 +406,19 @@ async def test_a_client_that_goes_away(opened: bool) -> None:
         await at.idle()
         signatures = ("regress", "classify") if opened else ("odd",)
         assert at.counted() == {("1", name, "CANCELLED"): 1 for name in signatures}
+
+
+@on_loop
+async def test_a_client_that_goes_away_at_its_deadline() -> None:
+    async with served() as at:
+        task = at.ask(request(*TASKS), timeout=20_000_000)
+        over = time.monotonic_ns() + 20_000_000
+        await at.both_wait()
+        await until(lambda: time.monotonic_ns() > over)  # deadlines are looked at ten times a second: the client is sooner
+        task.cancel()
+        with pytest.raises((asyncio.CancelledError, ServingError)):
+            await task
+        assert at.counted() == {("1", name, "DEADLINE_EXCEEDED"): 1 for name in ("regress", "classify")}
 
 
 @on_loop

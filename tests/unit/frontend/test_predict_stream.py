@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from front_end_stage import Stage, stage, until
@@ -22,6 +27,7 @@ from frontend.request_body import Answer
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
 from ringserve.signature import DEFAULT_SIGNATURE
+from shm.counter_families import REQUESTS
 
 FULL = "The batch scheduling queue to which this task was submitted is full"
 
@@ -255,7 +261,7 @@ async def test_a_lane_that_does_not_open_in_time() -> None:
 async def test_a_request_has_a_deadline_of_its_own() -> None:
     async with stage() as on, conversation(on) as (stream, _):
         _, worker = await on.open()
-        stream.send(request(1, timeout_in_ms=5), request(2), request(3, timeout_in_ms=100_000))
+        stream.send(request(1, timeout_in_ms=50), request(2), request(3, timeout_in_ms=100_000))
         assert await stream.answered(1) == [(Code.DEADLINE_EXCEEDED, TIMED_OUT)]
         assert worker.abandoned(0) and not worker.abandoned(1)
         on.answer(worker, 3)
@@ -265,11 +271,12 @@ async def test_a_request_has_a_deadline_of_its_own() -> None:
 
 @on_loop
 async def test_the_streams_deadline_is_that_of_its_requests() -> None:
-    async with stage() as on, conversation(on, timeout=5_000_000) as (stream, _):
+    async with stage() as on:
         _, worker = await on.open()
-        stream.send(request(1), request(2, timeout_in_ms=100_000))
-        assert await stream.answered(2) == [(Code.DEADLINE_EXCEEDED, TIMED_OUT)] * 2
-        assert worker.abandoned(0) and worker.abandoned(1)
+        async with conversation(on, timeout=100_000_000) as (stream, _):
+            stream.send(request(1), request(2, timeout_in_ms=100_000))
+            assert await stream.answered(2) == [(Code.DEADLINE_EXCEEDED, TIMED_OUT)] * 2
+            assert worker.abandoned(0) and worker.abandoned(1)
         await freed(on, worker)
 
 
@@ -284,7 +291,7 @@ async def test_a_client_that_goes_frees_everything() -> None:
         stream.takes.clear()
         waits = request(4)
         waits.request.model_spec.signature_name = "other"
-        for made in (request(1), request(2), request(3)):
+        for made in map(request, (1, 2, 3)):
             made.request.model_spec.version.value = 1
             stream.send(made)
         stream.send(waits)
@@ -435,7 +442,7 @@ async def test_heavy_work_is_done_in_threads(monkeypatch: pytest.MonkeyPatch) ->
         stream.send_bytes(message(padded(long)))
         await answered(on, worker)
         assert await stream.answered(1) == [[2] * 2]
-        assert used == ["PredictBody", "encode"]
+        assert used == ["PredictBody", "read_inputs", "encode"]
         used.clear()
         stream.send(heavy, answer, request(5))
         await answered(on, worker, 3)
@@ -478,23 +485,28 @@ async def test_who_goes_while_a_thread_works(monkeypatch: pytest.MonkeyPatch) ->
 @on_loop
 async def test_what_is_counted() -> None:
     """Each request by the code that it ended in; cancelled ones too."""
-    async with stage() as on, conversation(on) as (stream, handler), conversation(on, timeout=1_000_000) as (late, other):
+    async with stage() as on, conversation(on) as (stream, handler), conversation(on, timeout=30_000_000) as (late, other):
         _, worker = await on.open()
         stream.send(request(1), request(2, model="none"), request(3))
         await answered(on, worker)
         await stream.answered(2)
         handler.cancel()
-        late.send(request(4))
-        await until(lambda: worker.consumer.waiting == 2)
-        await asyncio.sleep(0.002)
+        late.send(request(4), request(5))
+        over = time.monotonic_ns() + 30_000_000
+        await until(lambda: (worker.consumer.waiting == 3 or late.written) and time.monotonic_ns() > over)
         other.cancel()
         await asyncio.wait([handler, other])
-        assert codes(on) == {"OK": 1, "NOT_FOUND": 1, "CANCELLED": 1, "DEADLINE_EXCEEDED": 1}
+        assert codes(on) == {"OK": 1, "NOT_FOUND": 1, "CANCELLED": 1, "DEADLINE_EXCEEDED": 2}
         await freed(on, worker)
 
 
 def codes(on: Stage) -> dict[str, int]:
-    counts = Counter({labels[-1]: 0 for _, labels in on.counters.entries()})
+    """How many requests of the stream's methods ended so."""
+    counts: Counter[str] = Counter()
+    for family, labels, words in on.counters.read():
+        if family == REQUESTS.name:
+            assert labels[-3:-1] == ("predict", "GRPC")
+            counts[labels[-1]] += words[0]
     return dict(counts)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from manager.grpc_address import check_socket_path, reserve
+from manager.grpc_address import check_socket_path, remove_socket, reserve
 from ringserve.errors import Code, ServingError
 from ringserve.grpc_target import unix_target
 
@@ -174,3 +174,15 @@ def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
     with pytest.raises(ServingError) as caught:
         check_socket_path(path)
     assert caught.value.message == f"a UNIX socket's path has at most 107 bytes, and {path} has {len(path)}"
+
+
+def test_a_socket_that_was_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left, file, living = (str(tmp_path / name) for name in ("left", "file", "living"))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(left)
+    Path(file).touch()
+    with listening(unix_target(living)):
+        for path in (left, file, living, str(tmp_path / "none")):
+            remove_socket(path)
+        assert sorted(os.listdir(tmp_path)) == ["file", "living"]
+        assert echoed(unix_target(living)) == b"hello"
