@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from frontend.bodies.body_options import BodyOptions
@@ -12,7 +13,7 @@ from frontend.catalog import ModelSpec
 from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
 from frontend.grpc.rpc import UnaryRpc
-from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
+from frontend.heavy_work import in_thread, is_heavy_answer
 from frontend.request_body import RequestBody
 from ringserve.errors import Code, ServingError
 
@@ -35,14 +36,16 @@ class BodyKind(Protocol):
 
 
 class Inference:
-    """One method of PredictionService. `api`: as it is counted; `slow`: reading takes long for messages of MB sizes."""
+    """One method of PredictionService. `api`: as it is counted; `is_long`: does it take long to read this message?"""
 
-    def __init__(self, front_end: FrontEnd, options: BodyOptions, api: str, kind: BodyKind, slow: bool = False) -> None:
+    def __init__(
+        self, front_end: FrontEnd, options: BodyOptions, api: str, kind: BodyKind, is_long: Callable[[bytes], bool]
+    ) -> None:
         self.front_end = front_end
         self.options = options
         self.api = api
         self.read = kind
-        self.slow = slow
+        self.is_long = is_long
 
     def begin(self, rpc: UnaryRpc) -> None:
         """A call's message is there."""
@@ -66,7 +69,7 @@ class Exchange:
         rpc, method, call = self._rpc, self._method, self._call
         message, rpc.message = rpc.message, b""
         try:
-            if method.slow and len(message) > HEAVY:
+            if method.is_long(message):
                 self._task = asyncio.get_running_loop().create_task(self._run(message))
                 return
             body = method.read(message, method.options)

@@ -14,12 +14,13 @@ from frontend.grpc.methods import Lookup, Method
 from frontend.grpc.model_metadata import get_model_metadata
 from frontend.grpc.model_status import get_model_status
 from frontend.grpc.multi_inference import MultiInference
-from frontend.grpc.predict_body import PredictBody
+from frontend.grpc.predict_body import PredictBody, is_long
 from frontend.grpc.predict_stream import PredictStream
 from frontend.grpc.reflection import Reflection
 from frontend.grpc.reload import handle_reload
 from frontend.grpc.rpc import UnaryRpc
 from frontend.grpc.stream import Stream
+from frontend.heavy_work import HEAVY
 from ringserve.options import ServerOptions
 
 _PREDICTION: Final = "tensorflow.serving.PredictionService"
@@ -65,9 +66,9 @@ def _prediction(front_end: FrontEnd, options: BodyOptions) -> dict[str, Begin]:
     multi = MultiInference(front_end, options)
     metadata = Lookup(front_end.counters, "metadata", lambda request: get_model_metadata(request, catalog))
     return {
-        "Predict": Inference(front_end, options, "predict", PredictBody).begin,
-        "Classify": Inference(front_end, options, "classify", ClassifyBody, slow=True).begin,
-        "Regress": Inference(front_end, options, "regress", RegressBody, slow=True).begin,
+        "Predict": Inference(front_end, options, "predict", PredictBody, is_long).begin,
+        "Classify": Inference(front_end, options, "classify", ClassifyBody, _is_large).begin,
+        "Regress": Inference(front_end, options, "regress", RegressBody, _is_large).begin,
         "MultiInference": Method(lambda rpc: multi(rpc.message, rpc.timeout, rpc.began, rpc.metadata(KEY))).begin,
         "GetModelMetadata": metadata.begin,
     }
@@ -84,6 +85,10 @@ def _models(front_end: FrontEnd) -> dict[str, Begin]:
 def _checks(front_end: FrontEnd, health: Health) -> dict[str, Begin]:
     counters = front_end.counters
     return {"Check": Lookup(counters, "health", health.check).begin, "List": Lookup(counters, "health", health.list).begin}
+
+
+def _is_large(message: bytes) -> bool:
+    return len(message) > HEAVY
 
 
 def _named(service: str, methods: Mapping[str, T]) -> dict[bytes, T]:
