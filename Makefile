@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODELS := build/models
 PORT ?= 8501
+GRPC_PORT ?= 8500
 ARGS ?=
 
 .PHONY: serve test lint format type unit bench docs clean
@@ -15,13 +16,16 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-## serve: train the demo models on real data, start the server, print requests to try (PORT=8501, ARGS=more flags)
+## serve: train the demo models on real data, start the server, print requests to try (PORT=8501, GRPC_PORT=8500, ARGS=more flags)
 serve: $(VENV)/installed
 	@$(BIN)/python -m examples.train --output $(MODELS)
 	@echo
 	@$(BIN)/python -m examples.requests --output $(MODELS) --port $(PORT)
+	@echo '# the same over gRPC, with a light client and with the official one:'
+	@echo '$(BIN)/python -m examples.grpc_client --address grpc://localhost:$(GRPC_PORT)'
+	@echo '$(BIN)/python -m examples.tensorflow_serving_client --server localhost:$(GRPC_PORT)'
 	@echo
-	$(BIN)/ringserve serve --rest_api_port=$(PORT) --model_config_file=$(CURDIR)/$(MODELS)/models.config $(ARGS)
+	$(BIN)/ringserve serve --rest_api_port=$(PORT) --port=$(GRPC_PORT) --model_config_file=$(CURDIR)/$(MODELS)/models.config $(ARGS)
 
 ## test: lint, types, all tests
 test: lint type unit

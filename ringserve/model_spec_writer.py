@@ -1,6 +1,4 @@
-"""ModelSpec messages on the wire, as the first field of a request: `name` = 1, `version` (an Int64Value) = 2,
-`signature_name` = 3, `version_label` = 4.
-"""
+"""ModelSpec messages on the wire: `name` = 1, `version` (an Int64Value) = 2, `signature_name` = 3, `version_label` = 4."""
 
 from __future__ import annotations
 
@@ -20,9 +18,15 @@ _INT64: Final = range(-(1 << 63), 1 << 63)
 _64_BITS: Final = (1 << 64) - 1
 
 
-@lru_cache(maxsize=1024)
 def model_spec_field(name: str, version: int | None = None, label: str | None = None, signature: str = "") -> bytes:
-    """The field with its tag. Raises ServingError (INVALID_ARGUMENT) for what no ModelSpec can say."""
+    """As the first field of a request. Raises ServingError (INVALID_ARGUMENT) for what no ModelSpec can say."""
+    spec = model_spec_bytes(name, version, label, signature)
+    return b"".join((_SPEC_TAG, varint(len(spec)), spec))
+
+
+@lru_cache(maxsize=1024)  # answers name what is served; a client asks for the same again and again
+def model_spec_bytes(name: str, version: int | None = None, label: str | None = None, signature: str = "") -> bytes:
+    """The message alone. Raises ServingError (INVALID_ARGUMENT)."""
     if version is not None and label is not None:
         raise _invalid("A model's version is asked for by number or by label, not by both")
     parts = [text_field(_NAME_TAG, name)]
@@ -35,8 +39,7 @@ def model_spec_field(name: str, version: int | None = None, label: str | None = 
         parts.append(text_field(_SIGNATURE_TAG, signature))
     if label is not None:
         parts.append(text_field(_LABEL_TAG, label))
-    spec = b"".join(parts)
-    return b"".join((_SPEC_TAG, varint(len(spec)), spec))
+    return b"".join(parts)
 
 
 def text_field(tag: bytes, text: str) -> bytes:

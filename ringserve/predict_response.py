@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
+from ringserve.model_spec_writer import model_spec_bytes, text_field
 from ringserve.servable import ServableId
 from ringserve.tensor import DType
 from ringserve.tensor_proto_writer import Buffer, length_of, tensor_proto_parts, varint
@@ -16,10 +17,6 @@ _OUTPUT_TAG: Final = b"\x0a"
 _KEY_TAG: Final = b"\x0a"
 _VALUE_TAG: Final = b"\x12"
 _MODEL_SPEC_TAG: Final = b"\x12"
-_NAME_TAG: Final = b"\x0a"
-_VERSION_TAG: Final = b"\x12"
-_SIGNATURE_TAG: Final = b"\x1a"
-_INT64_TAG: Final = b"\x08"
 
 _MOST_KEPT: Final = 1024  # names whose bytes are remembered
 
@@ -39,23 +36,10 @@ def predict_response(servable: ServableId, signature: str, outputs: Iterable[Out
         size = length_of(tensor)
         value_head = _VALUE_TAG + varint(size)
         parts += (_OUTPUT_TAG, varint(len(key) + len(value_head) + size), key, value_head, *tensor)
-    parts.append(_model_spec(servable, signature))
-    return b"".join(parts)
+    spec = model_spec_bytes(servable.name, servable.version, None, signature)
+    return b"".join((*parts, _MODEL_SPEC_TAG, varint(len(spec)), spec))
 
 
 @lru_cache(_MOST_KEPT)
 def _key(alias: str) -> bytes:
-    return _text(_KEY_TAG, alias)
-
-
-@lru_cache(_MOST_KEPT)
-def _model_spec(servable: ServableId, signature: str) -> bytes:
-    version = _INT64_TAG + varint(servable.version) if servable.version else b""
-    name = _text(_NAME_TAG, servable.name)
-    spec = b"".join((name, _VERSION_TAG, varint(len(version)), version, _text(_SIGNATURE_TAG, signature)))
-    return b"".join((_MODEL_SPEC_TAG, varint(len(spec)), spec))
-
-
-def _text(tag: bytes, text: str) -> bytes:
-    encoded = text.encode()
-    return b"".join((tag, varint(len(encoded)), encoded))
+    return text_field(_KEY_TAG, alias)

@@ -17,8 +17,8 @@ from typing import Final
 import numpy as np
 
 from frontend.classification import Classification
-from frontend.grpc.model_spec_echo import model_spec_echo
 from frontend.tensors import Array
+from ringserve.model_spec_writer import model_spec_bytes
 from ringserve.servable import ServableId
 from ringserve.tensor_proto_writer import varint
 
@@ -34,7 +34,7 @@ _MOST_HEADS: Final = 1 << 16  # labels that are remembered
 
 def response(result: bytes, servable: ServableId, signature: str) -> bytes:
     """A ClassificationResponse or RegressionResponse, which are alike, with its serialised result."""
-    spec = model_spec_echo(servable, signature)
+    spec = model_spec_bytes(servable.name, servable.version, None, signature)
     return b"".join((_FIELD_1, varint(len(result)), result, _FIELD_2, varint(len(spec)), spec))
 
 

@@ -18,13 +18,13 @@ from frontend.grpc.example_answer import classification_result, regression_resul
 from frontend.grpc.example_messages import example_message
 from frontend.grpc.example_rows import ExampleRows, fed
 from frontend.grpc.model_spec import model_spec
-from frontend.grpc.model_spec_echo import model_spec_echo
 from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
 from frontend.regression import regression
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import multi_inference_signatures
+from ringserve.model_spec_writer import model_spec_bytes
 from ringserve.predict_request import CLASSIFY
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
@@ -172,5 +172,5 @@ class _TaskBody:
             tag, result = _CLASSIFICATION_TAG, classification_result(classification(signature, outputs, self._count))
         else:
             tag, result = _REGRESSION_TAG, regression_result(regression(outputs, self._count))
-        spec = model_spec_echo(servable, signature.name)
+        spec = model_spec_bytes(servable.name, servable.version, None, signature.name)
         return Answer(b"".join((_MODEL_SPEC_TAG, varint(len(spec)), spec, tag, varint(len(result)), result)), PROTOBUF)

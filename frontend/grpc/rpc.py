@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -21,6 +23,10 @@ from frontend.grpc.completion_queue import (
 from frontend.grpc.status_text import truncated
 from frontend.grpc.stream import Stream
 from ringserve.errors import Code, ServingError
+
+# Of a stream's messages that its handler has not read: further ones wait in the client.
+_MOST_UNREAD: Final = 16
+_MOST_UNREAD_BYTES: Final = 1 << 20
 
 _LONGEST_NS: Final = 1 << 62  # a client that has no deadline sends one of centuries
 
@@ -110,7 +116,19 @@ class UnaryRpc(Rpc):
 class StreamRpc(Rpc):
     """Messages both ways. Implements `frontend.grpc.stream.Stream`."""
 
-    __slots__ = ("_closing", "_ended", "_messages", "_read", "_sent", "_task", "_written")
+    __slots__ = (
+        "_closing",
+        "_ended",
+        "_lock",
+        "_messages",
+        "_paused",
+        "_read",
+        "_sent",
+        "_task",
+        "_told",
+        "_unread",
+        "_written",
+    )
 
     def __init__(
         self,
@@ -121,7 +139,11 @@ class StreamRpc(Rpc):
     ) -> None:
         """`begun` is told of the handler's task."""
         super().__init__(queue, event)
-        self._messages: list[bytes | None] = []  # received and not read: at most one, and perhaps the end
+        self._lock = threading.Lock()  # of the next four, which the queue's thread writes too
+        self._messages: deque[bytes | None] = deque()  # received and not read; None: the end
+        self._unread = 0  # bytes of these
+        self._paused = False  # there are enough of them: no more was asked for
+        self._told = False  # the loop is going to look at them
         self._read: asyncio.Future[None] | None = None
         self._written: asyncio.Future[None] | None = None
         self._sent = False  # anything
@@ -154,10 +176,19 @@ class StreamRpc(Rpc):
 
     def _received(self, event: Any) -> None:
         message = received_message(event)
-        self._queue.hand_over(lambda: self._take(message))
+        with self._lock:
+            self._messages.append(message)
+            if message is not None:
+                self._unread += len(message)
+                self._paused = len(self._messages) >= _MOST_UNREAD or self._unread >= _MOST_UNREAD_BYTES
+                if not self._paused:
+                    receive_message(self._call, self._received)
+            told, self._told = self._told, True
+        if not told:
+            self._queue.hand_over(self._look)
 
-    def _take(self, message: bytes | None) -> None:
-        self._messages.append(message)
+    def _look(self) -> None:
+        self._told = False  # first: what comes from now on tells again
         if self._read is not None and not self._read.done():
             self._read.set_result(None)
 
@@ -169,10 +200,15 @@ class StreamRpc(Rpc):
             await self._read
             if not self._messages:  # the server stops
                 return None
-        if self._messages[0] is None:
-            return None
-        message = self._messages.pop(0)
-        receive_message(self._call, self._received)  # the next one may come while this one is worked on
+        with self._lock:
+            message = self._messages[0]
+            if message is None:
+                return None
+            self._messages.popleft()
+            self._unread -= len(message)
+            if self._paused:
+                self._paused = False
+                receive_message(self._call, self._received)
         return message
 
     async def write(self, message: bytes) -> None:

@@ -98,6 +98,12 @@ class GrpcLoad:
         self.__exit__(None, None, None)
         return self.outcome
 
+    def abandon(self) -> None:
+        """Of a server that is gone: what waits for a connection is given up, and counted as cancelled."""
+        self._stopping = True
+        for channel in self._channels:
+            channel.close()
+
     def wait_for_answers(self, more: int, seconds: float = 30) -> None:
         """Until that many more calls than now are answered."""
         until = self.outcome.answered + more

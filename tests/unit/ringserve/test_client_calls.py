@@ -242,7 +242,7 @@ def test_the_server_learns_the_time_that_is_left(pair: Pair) -> None:
 
     server.answers[PREDICT] = answer
     client.predict("m", {}, timeout=5)
-    assert 0 < left[0] <= 5
+    assert 0 < left[0] < 6, "gRPC rounds up"
 
 
 def test_many_without_waiting(pair: Pair) -> None:
