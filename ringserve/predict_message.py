@@ -101,7 +101,7 @@ def _plain(message: Buffer, spec: int, tensors: int, output_filter: int) -> Pred
             if not _plain_entry(message, begin, stop, found):
                 return None
         elif tag == spec_tag:
-            if found_spec is not None or size > _MOST_SPEC_BYTES:
+            if found_spec is not None or stop - begin > _MOST_SPEC_BYTES:  # what is remembered is short
                 return None
             key = bytes(message[begin:stop])
             found_spec = _specs.get(key) or _new_spec(key)

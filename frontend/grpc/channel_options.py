@@ -16,6 +16,8 @@ _DEFAULTS: Final[Mapping[str, int]] = {
     "grpc.max_send_message_length": -1,
     # Per connection. gRPC has no limit of its own, and each call costs memory; a client's further calls wait in the client.
     "grpc.max_concurrent_streams": 4096,
+    # Otherwise gRPC counts calls that have ended and are not freed yet, and resets new ones that should wait in the client.
+    "grpc.http.overload_protection": 0,
     # Clients behind load balancers ping every 10 s, with and without calls. gRPC would cut them off after three pings within
     # 5 minutes; less than 10 s, since pings don't arrive as evenly as they were sent.
     "grpc.http2.min_ping_interval_without_data_ms": 8_000,

@@ -14,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
@@ -91,7 +92,10 @@ class CompletionQueue:
             event = self._queue.poll()
             tag = event.tag
             if tag is not None:
-                tag(event)
+                try:
+                    tag(event)
+                except Exception:  # without this thread nobody would be answered any more
+                    _logger.exception("an event failed in a way it never should")
             del event, tag  # an event may be the last to know of its call, which must not end while the queue is polled
 
     def _accept(self) -> None:
@@ -100,7 +104,8 @@ class CompletionQueue:
     def _begun(self, event: Any) -> None:
         if event.success:  # otherwise the server stops
             self._arrived(event)
-            self._accept()
+            with suppress(ValueError):  # the server has begun to stop meanwhile
+                self._accept()
 
     def _shut_down(self, _: Any) -> None:
         """All calls have ended."""

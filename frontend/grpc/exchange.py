@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -12,7 +11,7 @@ from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
-from frontend.grpc.rpc import UnaryRpc
+from frontend.grpc.rpc import UnaryRpc, code_of_the_gone
 from frontend.heavy_work import in_thread, is_heavy_answer
 from frontend.request_body import RequestBody
 from ringserve.errors import Code, ServingError
@@ -134,7 +133,6 @@ class Exchange:
     def _cancel(self) -> None:
         """The client has gone, or its deadline is over: the request is dropped before it runs, if there is time."""
         rpc = self._rpc
-        late = 0 < rpc.timeout <= time.monotonic_ns() - rpc.began
-        self._call.close(Code.DEADLINE_EXCEEDED if late else Code.CANCELLED)
+        self._call.close(code_of_the_gone(rpc.timeout, rpc.began))
         if self._task is not None:
             self._task.cancel()

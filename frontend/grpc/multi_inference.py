@@ -18,6 +18,7 @@ from frontend.grpc.example_answer import classification_result, regression_resul
 from frontend.grpc.example_messages import example_message
 from frontend.grpc.example_rows import ExampleRows, fed
 from frontend.grpc.model_spec import model_spec
+from frontend.grpc.rpc import code_of_the_gone
 from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
 from frontend.regression import regression
 from frontend.request_body import Answer
@@ -64,8 +65,7 @@ class MultiInference:
                 raise
             raise serving from error
         except BaseException:
-            is_late = 0 < timeout <= time.monotonic_ns() - began
-            run.close(Code.DEADLINE_EXCEEDED if is_late else Code.CANCELLED)
+            run.close(code_of_the_gone(timeout, began))
             raise
         run.close()
         return answer

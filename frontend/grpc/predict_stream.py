@@ -15,10 +15,11 @@ from typing import Final
 from frontend.bodies.body_options import BodyOptions
 from frontend.front_end import FrontEnd
 from frontend.grpc.exchange import KEY
+from frontend.grpc.rpc import code_of_the_gone
 from frontend.grpc.stream import Stream
 from frontend.grpc.streamed_call import StreamedCall
 from frontend.grpc.streamed_messages import requests_in
-from ringserve.errors import Code, ServingError
+from ringserve.errors import ServingError
 
 _MOST_UNANSWERED: Final = 1024  # requests of a stream
 #: Of requests without a result, of results that nobody has taken, and of results that are to be expected. It keeps one
@@ -51,7 +52,7 @@ class Conversation:
         self.options = options
         self.key = stream.metadata(KEY)
         self._stream = stream
-        self._deadline = time.monotonic_ns() + stream.timeout if stream.timeout else 0
+        self._timeout, self._began = stream.timeout, time.monotonic_ns()
         self._loop = asyncio.get_running_loop()
         self._calls: deque[StreamedCall] = deque()  # those whose results were not handed to the transport, in order
         self._unanswered = 0  # of these: they have no result yet
@@ -152,9 +153,9 @@ class Conversation:
 
     def _close(self) -> None:
         """Nobody wants what has no result yet."""
-        late = 0 < self._deadline <= time.monotonic_ns()
+        code = code_of_the_gone(self._timeout, self._began)
         for call in self._calls:
-            call.close(Code.DEADLINE_EXCEEDED if late else Code.CANCELLED)
+            call.close(code)
 
 
 def _wake(waiting: asyncio.Future[None] | None) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from end_to_end.grpc_load import Asking, Question
 from ringserve.example_request_writer import example_request
 from ringserve.model_spec_writer import model_spec_field
-from ringserve.predict_request_writer import predict_request
+from ringserve.predict_request_writer import Input, predict_request
 from ringserve.predict_response_reader import read_predict_response
 from ringserve.protos import message_module
 from ringserve.tensor import BY_NAME
@@ -28,7 +28,7 @@ _WIRE_NAMES: Final = {name: wire for wire, name in _NUMPY_NAMES.items()}
 def predict_message(model: str, version: int | None = None, signature: str = "", **inputs: Array | list[bytes]) -> bytes:
     """A PredictRequest; the inputs' types and shapes are the arrays'."""
     spec = model_spec_field(model, version, None, signature)
-    tensors = []
+    tensors: list[Input] = []
     for alias, value in inputs.items():
         if isinstance(value, list):
             tensors.append((alias, BY_NAME["string"], (len(value),), value))

@@ -101,8 +101,8 @@ def model_spec(name: str, choice: Choice = None, signature: str = "") -> Any:
     return spec
 
 
-def tensor(dtype: str, shape: Iterable[int], content: bytes = b"", **values: Iterable[Any]) -> Any:
-    """`dtype`: without its DT_; `values`: of a typed field."""
+def tensor(dtype: str, shape: Iterable[int], content: Any = b"", **values: Any) -> Any:
+    """`dtype`: without its DT_; `content`: bytes; `values`: lists, by the typed field."""
     message = tensor_pb2.TensorProto(dtype=types_pb2.DataType.Value(f"DT_{dtype}"), tensor_content=content, **values)
     message.tensor_shape.SetInParent()
     for size in shape:

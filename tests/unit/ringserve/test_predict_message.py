@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_messages import mutated, odd_message
 
+from ringserve import predict_message
 from ringserve.errors import Code, ServingError
 from ringserve.predict_message import PredictMessage, SentModelSpec, is_plain_request, read_request, read_response
 from ringserve.predict_response_reader import read_predict_response
@@ -198,6 +199,17 @@ def test_what_is_remembered_is_bounded() -> None:
         found = read_request(request.SerializeToString())
         assert found.model_spec is not None
         assert (found.model_spec.name, found.tensors["x"].decode().shape) == (f"m{number}", (number,))
+    assert len(predict_message._specs) <= 1024
+
+
+@pytest.mark.parametrize("length", [128, 300, 100_000])
+def test_long_names_are_not_remembered(length: int) -> None:
+    request = PredictRequest()
+    request.model_spec.name = "long" * (length // 4)
+    found = read_request(request.SerializeToString())
+    assert found.model_spec is not None
+    assert found.model_spec.name == request.model_spec.name
+    assert max(map(len, predict_message._specs), default=0) <= 256
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
