@@ -93,7 +93,7 @@ class Conversation:
     async def _begin(self, message: bytes) -> None:
         """All of a message's requests. Raises ServingError (INVALID_ARGUMENT) at bytes that are none."""
         began = time.monotonic_ns()
-        timeout = max(self._deadline - began, 1) if self._deadline else 0
+        timeout = max(self._began + self._timeout - began, 1) if self._timeout else 0
         for at, end in requests_in(message):
             while len(self._calls) >= _MOST_UNANSWERED or self._held + self._unanswered * self._expected >= _MOST_BYTES:
                 await self._progress()
