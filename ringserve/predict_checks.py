@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from ringserve.default_value import DefaultValue
 from ringserve.errors import Code, ServingError
 from ringserve.signature import Signature
 from ringserve.tensor import dtype_of
@@ -33,8 +34,9 @@ def check_method_name(signature: Signature) -> None:
 
 
 def check_input_count(sent: Collection[str], signature: Signature) -> None:
-    """Raises ServingError (INVALID_ARGUMENT). `sent`: aliases."""
-    if len(sent) != len(signature.inputs):
+    """Raises ServingError (INVALID_ARGUMENT). `sent`: aliases; too few are for `in_order` where there are default values."""
+    count = len(signature.inputs)
+    if len(sent) > count or (len(sent) < count and not signature.defaults):
         wanted = [spec.alias for spec in signature.inputs]
         raise _invalid(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != len({_set(wanted)}). "
@@ -42,19 +44,46 @@ def check_input_count(sent: Collection[str], signature: Signature) -> None:
         )
 
 
-def in_order(sent: Mapping[str, T], signature: Signature) -> list[T]:
-    """What was sent for each of the signature's inputs. Raises ServingError (INVALID_ARGUMENT)."""
+def in_order(sent: Mapping[str, T], signature: Signature) -> Sequence[T | DefaultValue]:
+    """What was sent for each of the signature's inputs, or its default value where nothing was.
+
+    Raises ServingError (INVALID_ARGUMENT). Of a signature with default values, `check_all_used` has to be asked too.
+    """
     if len(sent) != len(signature.inputs):
         check_input_count(sent, signature)
     found = []
     for spec in signature.inputs:
         if spec.alias not in sent:
+            return _with_defaults(sent, signature)
+        found.append(sent[spec.alias])
+    return found
+
+
+def _with_defaults(sent: Mapping[str, T], signature: Signature) -> Sequence[T | DefaultValue]:
+    defaults = {default.alias: default for default in signature.defaults}
+    found: list[T | DefaultValue] = []
+    for spec in signature.inputs:
+        if spec.alias in sent:
+            found.append(sent[spec.alias])
+        elif spec.alias in defaults:
+            found.append(defaults[spec.alias])
+        else:
             raise _invalid(
                 f"Signature input alias: {spec.alias}(feed name: {spec.name}) not found in request and no default value "
                 f"provided. Inputs expected to be in the request {_set(sent)}, or default input alias set: "
+                f"{_list(defaults)}"
             )
-        found.append(sent[spec.alias])
     return found
+
+
+def check_all_used(sent: Collection[str], signature: Signature) -> None:
+    """What in_order let pass may still have aliases in it that no input has, in the place of those with default values.
+
+    Raises ServingError (INVALID_ARGUMENT).
+    """
+    used = [spec.alias for spec in signature.inputs if spec.alias in sent]
+    if len(used) != len(sent):
+        raise _invalid(f"Inputs contains invalid name. Used request inputs: {_list(used)}, request input: {_list(sent)}")
 
 
 def check_output_filter(output_filter: Iterable[str], signature: Signature) -> list[int]:
@@ -82,7 +111,11 @@ def check_dtypes(dtypes: Sequence[int], signature: Signature) -> None:
 
 
 def _set(names: Iterable[str]) -> str:
-    return f"{{{','.join(sorted(names))}}}"
+    return f"{{{_list(names)}}}"
+
+
+def _list(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))
 
 
 def _invalid(text: str) -> ServingError:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringserve.errors import Code, ServingError
-from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order
+from ringserve.predict_checks import check_all_used, check_dtypes, check_method_name, check_output_filter, in_order
 from ringserve.predict_message import PredictMessage
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 from ringserve.tensor_proto import DEFAULT_MOST_BYTES, DecodedTensor
@@ -33,8 +33,9 @@ def predict_signature(request: PredictMessage, signatures: Mapping[str, Signatur
 def predict_inputs(
     request: PredictMessage, signature: Signature, most_bytes: int = DEFAULT_MOST_BYTES
 ) -> list[DecodedTensor]:
-    """The input tensors of a PredictRequest, in the signature's order. Raises ServingError, and WireError for a tensor that
-    is no message.
+    """The input tensors of a PredictRequest, in the signature's order; default values for those that it leaves out.
+
+    Raises ServingError, and WireError for a tensor that is no message.
 
     As upstream, this compares no shape with the declared one. `most_bytes`: see `UnreadTensor.decode`.
     """
@@ -47,6 +48,8 @@ def predict_inputs(
         if error.code is Code.INVALID_ARGUMENT:
             raise _invalid(f"tensor parsing error: {signature.inputs[len(tensors)].alias}") from error
         raise
+    if signature.defaults:
+        check_all_used(request.tensors, signature)
     if request.output_filter:
         check_output_filter(request.output_filter, signature)
     check_dtypes([tensor.dtype for tensor in tensors], signature)

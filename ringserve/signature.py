@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ringserve.default_value import DefaultValue
 from ringserve.tensor import BY_NAME, DType, dtype_of
 
 DEFAULT_SIGNATURE: Final = "serving_default"
@@ -45,12 +46,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A way to call a servable. `inputs` and `outputs` are sorted by alias: their order is the lanes' order."""
+    """A way to call a servable. `inputs` and `outputs` are sorted by alias: their order is the lanes' order.
+
+    `defaults`: of inputs that requests may leave out, sorted by alias too.
+    """
 
     name: str
     method: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    defaults: tuple[DefaultValue, ...] = field(default=(), kw_only=True)
 
     def to_wire(self) -> list[Any]:
         return [
@@ -58,16 +63,18 @@ class Signature:
             self.method,
             [t.to_wire() for t in self.inputs],
             [t.to_wire() for t in self.outputs],
+            [default.to_wire() for default in self.defaults],
         ]
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> Signature:
-        name, method, inputs, outputs = wire
+        name, method, inputs, outputs, defaults = wire
         return cls(
             name,
             method,
             tuple(TensorSpec.from_wire(t) for t in inputs),
             tuple(TensorSpec.from_wire(t) for t in outputs),
+            defaults=tuple(DefaultValue.from_wire(default) for default in defaults),
         )
 
     @classmethod

@@ -12,8 +12,8 @@ from frontend.bodies.body_options import Buffer
 from frontend.endpoint import TooLargeError
 from frontend.tensors import Array, Tensor
 from ringserve.errors import Code, ServingError
-from ringserve.tensor import BY_NAME, DType
-from ringserve.tensor_proto import MOST_ABSENT_STRINGS, STRING_BYTES
+from ringserve.tensor import BY_NAME, DType, dtype_of
+from ringserve.tensor_proto import MOST_ABSENT_STRINGS, STRING_BYTES, DecodedTensor
 
 MOST_DIMS: Final = 64  # numpy's limit
 _MOST_ELEMENTS: Final = (1 << 63) - 1
@@ -53,6 +53,16 @@ def tensor_of_bytes(dtype: DType, shape: tuple[int, ...], data: Buffer) -> Tenso
     if dtype is _BOOL:
         check_bools(array)
     return Tensor(dtype, shape, array)
+
+
+def tensor_of(decoded: DecodedTensor) -> Tensor:
+    """A decoded TensorProto. Raises ServingError (INVALID_ARGUMENT) for one that numpy can't have."""
+    dtype, shape, values = decoded
+    if len(shape) > MOST_DIMS:
+        raise invalid(f"a tensor of {len(shape)} dimensions; expected at most {MOST_DIMS}")
+    if len(shape) != 1 and not isinstance(values, list):
+        values = shaped(values, shape)
+    return Tensor(dtype_of(dtype), shape, values)
 
 
 def check_bools(array: Array) -> None:

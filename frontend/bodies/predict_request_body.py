@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from frontend.bodies.arrays import MOST_DIMS, invalid, shaped
+from frontend.bodies.arrays import invalid, tensor_of
 from frontend.bodies.asked import Asked
 from frontend.bodies.body_options import BodyOptions, Buffer
 from frontend.bodies.tensor_body import TensorAnswer, chosen
@@ -19,8 +19,6 @@ from ringserve.predict_response import predict_response
 from ringserve.protobuf_wire import WireError
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
-from ringserve.tensor import dtype_of
-from ringserve.tensor_proto import DecodedTensor
 
 PROTOBUF: Final = "application/x-protobuf"
 #: What is left of a request whose tensors were read.
@@ -41,7 +39,7 @@ def predict_tensors(request: PredictMessage, signature: Signature, options: Body
     Raises ServingError.
     """
     try:
-        return [_tensor(decoded) for decoded in predict_inputs(request, signature, options.most_bytes)]
+        return [tensor_of(decoded) for decoded in predict_inputs(request, signature, options.most_bytes)]
     except WireError as error:
         raise _no_message(error) from None
     except ServingError as error:
@@ -78,15 +76,6 @@ class PredictRequestBody:
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
         return self._answer.encode(servable, signature, outputs)
-
-
-def _tensor(decoded: DecodedTensor) -> Tensor:
-    dtype, shape, values = decoded
-    if len(shape) > MOST_DIMS:
-        raise invalid(f"a tensor of {len(shape)} dimensions; expected at most {MOST_DIMS}")
-    if len(shape) != 1 and not isinstance(values, list):
-        values = shaped(values, shape)
-    return Tensor(dtype_of(dtype), shape, values)
 
 
 class PredictResponseAnswer:

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from frontend.bodies.arrays import tensor_of
 from frontend.bodies.asked import Asked
 from frontend.bodies.body_options import BodyOptions
 from frontend.catalog import ModelSpec
+from frontend.endpoint import TooLargeError
 from frontend.request_body import Answer, AnswerFormat, RequestBody
 from frontend.tensors import Tensor
+from ringserve.default_value import DefaultValue
 from ringserve.errors import Code, ServingError
-from ringserve.predict_checks import check_dtypes, check_method_name, check_output_filter, in_order, rest_signature
+from ringserve.predict_checks import (
+    check_all_used,
+    check_dtypes,
+    check_method_name,
+    check_output_filter,
+    in_order,
+    rest_signature,
+)
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import DType
@@ -67,13 +77,28 @@ class TensorBody:
 
     def inputs(self, signature: Signature) -> Sequence[Tensor]:
         """Once. Raises ServingError with the texts that upstream's gRPC API has: neither converts between types."""
-        sent = in_order(self.sent(signature), signature)
+        sent = self._in_order(signature)
         check_output_filter(self._asked.outputs, signature)
         check_dtypes([tensor.dtype.number for tensor in sent], signature)
         self._answer.check(signature)
         tensors = [tensor if isinstance(tensor, Tensor) else tensor.tensor(self._most_bytes) for tensor in sent]
         self.forget()
         return tensors
+
+    def _in_order(self, signature: Signature) -> Sequence[Tensor | Unread]:
+        sent = self.sent(signature)
+        found = [self._default(each) if isinstance(each, DefaultValue) else each for each in in_order(sent, signature)]
+        if signature.defaults:
+            check_all_used(sent, signature)
+        return found
+
+    def _default(self, value: DefaultValue) -> Tensor:
+        try:
+            return tensor_of(value.decode(self._most_bytes))
+        except ServingError as error:
+            if error.code is Code.RESOURCE_EXHAUSTED:
+                raise TooLargeError(error.code, error.message) from error
+            raise
 
     def sent(self, signature: Signature) -> Mapping[str, Tensor | Unread]:
         """The tensors by alias. Raises ServingError."""

@@ -28,6 +28,8 @@ Tag = Callable[[Any], None]
 _ACCEPTING: Final = 16  # calls that may begin before the thread has seen the first of them
 _NO_FLAGS: Final = 0
 _logger = logging.getLogger(__name__)
+# It would log the metadata of every call whose metadata are no UTF-8, with a traceback.
+logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL + 1)
 
 
 class CompletionQueue:
@@ -79,33 +81,46 @@ class CompletionQueue:
         os.eventfd_read(self._wake)
         self._notified = False  # before it is emptied: what is put in after that notifies again
         inbox = self._inbox
-        while inbox:
+        for _ in range(len(inbox)):  # and no more: workers and doorbells have their turn too
             try:
                 inbox.popleft()()
             except Exception:
                 _logger.exception("a call failed in a way it never should")
+        if inbox and not self._notified:
+            self._notified = True
+            os.eventfd_write(self._wake, 1)
 
     def _poll(self) -> None:
         for _ in range(_ACCEPTING):
             self._accept()
         while not self._ended:
-            event = self._queue.poll()
-            tag = event.tag
-            if tag is not None:
-                try:
-                    tag(event)
-                except Exception:  # without this thread nobody would be answered any more
-                    _logger.exception("an event failed in a way it never should")
-            del event, tag  # an event may be the last to know of its call, which must not end while the queue is polled
+            try:
+                self._take_event()
+            except Exception:  # there may have been no memory for its message; whose call it was will end all the same
+                _logger.exception("an event failed in a way it never should")
+            except BaseException:
+                _logger.critical("no event is taken any more: a new process is needed", exc_info=True)
+                os._exit(1)
+
+    def _take_event(self) -> None:
+        """Its event is forgotten on return: the last to know of a call must not be there while the queue is polled."""
+        event = self._queue.poll()
+        tag = event.tag
+        if tag is not None:
+            tag(event)
 
     def _accept(self) -> None:
         self._server.request_call(self._queue, self._queue, self._begun)
 
     def _begun(self, event: Any) -> None:
         if event.success:  # otherwise the server stops
-            self._arrived(event)
             with suppress(ValueError):  # the server has begun to stop meanwhile
                 self._accept()
+            try:
+                self._arrived(event)
+            except BaseException:
+                event.call.cancel()  # nobody else would end it
+                raise
 
     def _shut_down(self, _: Any) -> None:
         """All calls have ended."""

@@ -60,7 +60,7 @@ class Lookup(Method):
     """A method that asks for no inference: its calls are counted without a model."""
 
     def __init__(self, counters: RequestCounters, api: str, handler: Callable[[bytes], bytes | Awaitable[bytes]]) -> None:
-        super().__init__(lambda rpc: handler(rpc.message))
+        super().__init__(lambda rpc: handler(taken(rpc)))
         self._counters = counters
         self._api = api
 
@@ -71,6 +71,12 @@ class Lookup(Method):
             meter.ok(0, 0, took)
         else:
             meter.failed(code, took)
+
+
+def taken(rpc: UnaryRpc) -> bytes:
+    """The call's message, which the call itself keeps no longer."""
+    message, rpc.message = rpc.message, b""
+    return message
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from frontend.grpc.request_message import request_message
+from frontend.heavy_work import in_thread
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
@@ -19,7 +20,8 @@ async def handle_reload(request: bytes, ask: Callable[[Message], Awaitable[Messa
     A client that does not wait for the answer changes nothing: the supervisor goes on.
     """
     messages = message_module("tensorflow_serving.apis.model_management_pb2")
-    request_message(messages.ReloadConfigRequest, request, _MOST_BYTES)  # the supervisor is not bothered with nonsense
+    # The supervisor is not bothered with nonsense.
+    await in_thread(request_message, messages.ReloadConfigRequest, request, _MOST_BYTES)
     answer = await ask({"type": "reload", "request": request})
     if answer["code"]:
         raise ServingError(Code(answer["code"]), answer["message"])

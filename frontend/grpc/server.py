@@ -35,7 +35,9 @@ class GrpcServer:
         self._unary: Mapping[bytes, Callable[[UnaryRpc], None]] = services.unary
         self._streams: Mapping[bytes, Callable[[Stream], Awaitable[None]]] = services.streams
         self._open_streams: dict[asyncio.Task[None], StreamRpc] = {}
-        self._queue = CompletionQueue(channel_options(options.grpc_channel_arguments), self._arrived)
+        self._stopping = False
+        settings = channel_options(options.grpc_channel_arguments, options.max_request_bytes)
+        self._queue = CompletionQueue(settings, self._arrived)
 
     def start(self, addresses: list[str], credentials: grpc.ServerCredentials) -> None:
         """Accept connections. Raises ServingError for an address that can't be had."""
@@ -59,9 +61,12 @@ class GrpcServer:
     def _begun(self, rpc: StreamRpc, task: asyncio.Task[None]) -> None:
         self._open_streams[task] = rpc
         task.add_done_callback(self._open_streams.pop)
+        if self._stopping:
+            rpc.close(_STOPPING)
 
     async def stop(self) -> None:
         """Answer what has begun: streams are read no further."""
+        self._stopping = True
         for rpc in self._open_streams.values():
             rpc.close(_STOPPING)
         await self._queue.stop(_DRAIN_SECONDS)

@@ -10,7 +10,7 @@ from frontend.front_end import FrontEnd
 from frontend.grpc.example_bodies import ClassifyBody, RegressBody
 from frontend.grpc.exchange import KEY, Inference
 from frontend.grpc.health import Health
-from frontend.grpc.methods import Lookup, Method
+from frontend.grpc.methods import Lookup, Method, taken
 from frontend.grpc.model_metadata import get_model_metadata
 from frontend.grpc.model_status import get_model_status
 from frontend.grpc.multi_inference import MultiInference
@@ -69,7 +69,7 @@ def _prediction(front_end: FrontEnd, options: BodyOptions) -> dict[str, Begin]:
         "Predict": Inference(front_end, options, "predict", PredictBody, is_long).begin,
         "Classify": Inference(front_end, options, "classify", ClassifyBody, _is_large).begin,
         "Regress": Inference(front_end, options, "regress", RegressBody, _is_large).begin,
-        "MultiInference": Method(lambda rpc: multi(rpc.message, rpc.timeout, rpc.began, rpc.metadata(KEY))).begin,
+        "MultiInference": Method(lambda rpc: multi(taken(rpc), rpc.timeout, rpc.began, rpc.metadata(KEY))).begin,
         "GetModelMetadata": metadata.begin,
     }
 

@@ -79,9 +79,10 @@ def test_a_peer_that_is_gone_is_noticed_although_it_has_no_call() -> None:
         assert goodbye(client) == b"ping_timeout"
 
 
-def test_messages_of_the_largest_size_that_grpc_has() -> None:
-    options = dict(channel_options(""))
-    assert options["grpc.max_receive_message_length"] == (1 << 31) - 1
+@pytest.mark.parametrize(("most", "limit"), [(1000, 1000), (1 << 40, (1 << 31) - 1)])
+def test_messages_may_be_as_large_as_requests(most: int, limit: int) -> None:
+    options = dict(channel_options("", most))
+    assert options["grpc.max_receive_message_length"] == limit
     assert options["grpc.max_send_message_length"] == -1
 
 

@@ -33,6 +33,8 @@ class Echo:
 
     def _arrived(self, event: Any) -> None:
         name = event.call_details.method
+        if name == b"/t/Boom":
+            raise MemoryError
         if name in self.unary:
             UnaryRpc(self.queue, event, self.unary[name])
         elif name in self.streams:
@@ -133,6 +135,20 @@ def test_a_handler_that_raises_hurts_nobody_else(caplog: pytest.LogCaptureFixtur
 
     run(test)
     assert "never should" in caplog.text
+
+
+def test_events_that_fail_in_the_queues_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """Its calls end, and others go on: more of them than may begin at a time."""
+
+    async def test(server: Echo, channel: grpc.aio.Channel) -> None:
+        failing = channel.unary_unary("/t/Boom")
+        calls = [failing(b"", timeout=LIMIT) for _ in range(50)]
+        codes = {(await refusal(call))[0] for call in calls}
+        assert codes <= {grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}, codes
+        assert await channel.unary_unary("/t/Echo")(b"on") == b"on"
+
+    run(test)
+    assert "an event failed" in caplog.text
 
 
 def test_streams() -> None:
