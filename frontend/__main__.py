@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 from typing import Final
@@ -32,7 +33,13 @@ def main() -> None:
     become(title)
     keep_freed(_KEPT_BYTES, _LARGEST_BLOCK)
     log.set_up(title, arguments.options.log_level)
-    uvloop.run(_run(arguments))
+    if arguments.protocol == "grpc":
+        from frontend.grpc.turns import TurnLoop  # noqa: PLC0415
+
+        with asyncio.Runner(loop_factory=TurnLoop) as runner:
+            runner.run(_run(arguments))
+    else:
+        uvloop.run(_run(arguments))
 
 
 async def _run(arguments: argparse.Namespace) -> None:

@@ -135,7 +135,7 @@ def _plain_entry(message: Buffer, at: int, stop: int, found: dict[str, UnreadTen
 
 def _new_spec(key: bytes) -> SentModelSpec:
     check(key, 0, len(key), MODEL_SPEC, MOST_NESTED - 1)
-    spec = _read_spec(key, 0, len(key))
+    spec = read_model_spec(key, 0, len(key))
     if len(_specs) >= _MOST_SPECS:
         _specs.clear()
     _specs[key] = spec
@@ -151,7 +151,7 @@ def _odd(message: Buffer, layout: Layout, spec: int, tensors: int, output_filter
         if wire != BYTES:
             continue
         if number == spec:
-            found_spec = _read_spec(message, begin, end, found_spec or _NO_SPEC)
+            found_spec = read_model_spec(message, begin, end, found_spec or _NO_SPEC)
         elif number == tensors:
             _read_entry(message, begin, end, found)
         elif number == output_filter:
@@ -181,8 +181,8 @@ def _read_entry(message: Buffer, start: int, stop: int, found: dict[str, UnreadT
     found[alias] = UnreadTensor(message, *where, MOST_NESTED - 2)
 
 
-def _read_spec(message: Buffer, start: int, stop: int, earlier: SentModelSpec = _NO_SPEC) -> SentModelSpec:
-    """One that was checked, merged into an earlier one."""
+def read_model_spec(message: Buffer, start: int, stop: int, earlier: SentModelSpec = _NO_SPEC) -> SentModelSpec:
+    """A ModelSpec between two offsets, merged into an earlier one. Raises WireError where it is none, unless it was checked."""
     name, version, label, signature_name = earlier
     for number, wire, begin, end in fields(message, start, stop):
         if wire != BYTES:

@@ -58,23 +58,25 @@ class Signature:
     defaults: tuple[DefaultValue, ...] = field(default=(), kw_only=True)
 
     def to_wire(self) -> list[Any]:
-        return [
+        wire = [
             self.name,
             self.method,
             [t.to_wire() for t in self.inputs],
             [t.to_wire() for t in self.outputs],
-            [default.to_wire() for default in self.defaults],
         ]
+        if self.defaults:
+            wire.append([default.to_wire() for default in self.defaults])
+        return wire
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> Signature:
-        name, method, inputs, outputs, defaults = wire
+        name, method, inputs, outputs, *defaults = wire
         return cls(
             name,
             method,
             tuple(TensorSpec.from_wire(t) for t in inputs),
             tuple(TensorSpec.from_wire(t) for t in outputs),
-            defaults=tuple(DefaultValue.from_wire(default) for default in defaults),
+            defaults=tuple(DefaultValue.from_wire(default) for found in defaults for default in found),
         )
 
     @classmethod

@@ -23,6 +23,11 @@ class SslConfig(NamedTuple):
     client_roots: bytes | None  # who may have signed client certificates
     verify_clients: bool  # a client must show a certificate
 
+    def __repr__(self) -> str:
+        """Without the key: a log or a traceback is no place for it."""
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name != "key")
+        return f"SslConfig({', '.join(shown)})"
+
 
 def read_ssl_config(path: str) -> SslConfig:
     """Read and checked: key and certificate are there and belong together.

@@ -20,6 +20,7 @@ from typing import Any, Final
 import grpc
 from grpc._cython import cygrpc
 
+from frontend.grpc.turns import TurnLoop
 from ringserve.errors import Code, ServingError
 
 #: Called in the queue's thread, with an event; it is to be quick.
@@ -41,7 +42,9 @@ class CompletionQueue:
         self._server = cygrpc.Server(tuple(arguments), False)
         self._server.register_completion_queue(self._queue)
         self._arrived = arrived
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, TurnLoop)
+        self._loop = loop
         self._stopped = asyncio.Event()
         self._ended = False  # nothing more comes out of the queue
         self._inbox: deque[Callable[[], None]] = deque()
@@ -70,6 +73,11 @@ class CompletionQueue:
             await self._stopped.wait()
         self._server.destroy()
 
+    def do_now(self, to_do: Callable[[], None]) -> None:
+        """Have this called at once if the loop sleeps, or else as `hand_over` does. Called in the queue's thread."""
+        if self._inbox or not self._loop.try_now(to_do):
+            self.hand_over(to_do)
+
     def hand_over(self, to_do: Callable[[], None]) -> None:
         """Have this called in the loop's thread. Called in the queue's."""
         self._inbox.append(to_do)
@@ -91,6 +99,7 @@ class CompletionQueue:
             os.eventfd_write(self._wake, 1)
 
     def _poll(self) -> None:
+        self._loop.adopt()
         for _ in range(_ACCEPTING):
             self._accept()
         while not self._ended:

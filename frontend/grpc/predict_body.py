@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from frontend.bodies.body_options import BodyOptions, Buffer
 from frontend.bodies.predict_request_body import PROTOBUF, READ, predict_tensors, read_predict_request
@@ -17,12 +18,12 @@ from ringserve.predict_response import predict_response
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 
-_SHORT = 1 << 14  # bytes of a message that is read soon, whatever is in it
+SHORT: Final = 2 << 10  # bytes of a message that is read in about a ms, whatever is in it
 
 
 def is_long(message: Buffer) -> bool:
-    """Does it take more than a few ms to make a `PredictBody` of this message? Only of one that no client writes."""
-    return len(message) > _SHORT and not is_plain_request(message)
+    """Does it take more than about a ms to make a `PredictBody` of this message? Only of one that no client writes."""
+    return len(message) > SHORT and not is_plain_request(message)
 
 
 class PredictBody:

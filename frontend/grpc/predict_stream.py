@@ -8,8 +8,8 @@ one, so that a busy stream has large messages and a quiet one waits for nothing.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
+from time import monotonic_ns
 from typing import Final
 
 from frontend.bodies.body_options import BodyOptions
@@ -27,9 +27,7 @@ _MOST_UNANSWERED: Final = 1024  # requests of a stream
 _MOST_BYTES: Final = 16 << 20
 _FIRST_EXPECTED: Final = 64 << 10  # bytes of a result, before there was one
 _MESSAGE_BYTES: Final = 1 << 20  # of results that share a message
-#: How much of the loop a stream takes before others have their turn: bytes of requests, a request's own work as so many.
-_TURN_BYTES: Final = 256 << 10
-_REQUEST_BYTES: Final = 4096
+TURN: Final = 2_000_000  # ns of the loop's time that a stream takes before others have theirs
 
 
 class PredictStream:
@@ -52,13 +50,13 @@ class Conversation:
         self.options = options
         self.key = stream.metadata(KEY)
         self._stream = stream
-        self._timeout, self._began = stream.timeout, time.monotonic_ns()
+        self._timeout, self._began = stream.timeout, monotonic_ns()
         self._loop = asyncio.get_running_loop()
         self._calls: deque[StreamedCall] = deque()  # those whose results were not handed to the transport, in order
         self._unanswered = 0  # of these: they have no result yet
         self._held = 0  # bytes of requests and results
         self._expected = _FIRST_EXPECTED
-        self._turn = _TURN_BYTES
+        self._turn = TURN  # what is left of it
         self._reader: asyncio.Future[None] | None = None  # it waits for progress
         self._writer: asyncio.Future[None] | None = None  # it waits for the first result
         self._ended = False  # nothing more will be read
@@ -92,23 +90,28 @@ class Conversation:
 
     async def _begin(self, message: bytes) -> None:
         """All of a message's requests. Raises ServingError (INVALID_ARGUMENT) at bytes that are none."""
-        began = time.monotonic_ns()
+        began = now = monotonic_ns()
         timeout = max(self._began + self._timeout - began, 1) if self._timeout else 0
-        for at, end in requests_in(message):
-            while len(self._calls) >= _MOST_UNANSWERED or self._held + self._unanswered * self._expected >= _MOST_BYTES:
-                await self._progress()
-            call = StreamedCall(self, timeout, began)
-            self._calls.append(call)
-            self._unanswered += 1
-            self._held += end - at
-            call.begin(message, at, end)
-            while call.kept_out:
-                await self._progress()
-                call.submit()
-            self._turn -= end - at + _REQUEST_BYTES
-            if self._turn <= 0:
-                self._turn = _TURN_BYTES
+        over = began + self._turn
+        for found in requests_in(message):
+            if found is not None:
+                at, end = found
+                while len(self._calls) >= _MOST_UNANSWERED or self._held + self._unanswered * self._expected >= _MOST_BYTES:
+                    await self._progress()
+                call = StreamedCall(self, timeout, began)
+                self._calls.append(call)
+                self._unanswered += 1
+                self._held += end - at
+                call.begin(message, at, end)
+                while call.kept_out:
+                    await self._progress()
+                    call.submit()
+            now = monotonic_ns()
+            if now >= over:
                 await asyncio.sleep(0)
+                now = monotonic_ns()
+                over = now + TURN
+        self._turn = over - now
 
     async def _progress(self) -> None:
         """Wait until there is another result, or some were taken."""

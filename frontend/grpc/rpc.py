@@ -80,7 +80,7 @@ class UnaryRpc(Rpc):
         message = received_message(event)
         if message is not None:
             self.message = message
-            self._queue.hand_over(self._start)
+            self._queue.do_now(self._start)
         else:
             self._queue.hand_over(self._refuse)
 

@@ -10,8 +10,8 @@ from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
-from frontend.grpc.predict_body import PredictBody, is_long
-from frontend.grpc.streamed_messages import failed_result, request_at, result_head
+from frontend.grpc.predict_body import SHORT, PredictBody, is_long
+from frontend.grpc.streamed_messages import failed_result, plain_request_at, request_at, result_head
 from frontend.heavy_work import in_thread, is_heavy_answer
 from ringserve.errors import Code, ServingError
 
@@ -56,7 +56,14 @@ class StreamedCall:
         call, owner = self._call, self._owner
         self.size = end - at
         try:
-            request, timeout = request_at(message, at, end)
+            found = plain_request_at(message, at, end)
+            if found is None:
+                if end - at > SHORT:
+                    self._task = asyncio.get_running_loop().create_task(self._look(message, at, end))
+                    return
+                found = request_at(message, at, end)
+            request, timeout = found
+            del found
             if timeout:
                 call.limit(timeout)
             if is_long(request):
@@ -103,6 +110,18 @@ class StreamedCall:
                 self._finish(call.encode().body)
         except Exception as unforeseen:
             self._fail(unforeseen)
+
+    async def _look(self, message: bytes, at: int, end: int) -> None:
+        """For the request, where that takes long; and all that comes then."""
+        try:
+            request, timeout = await in_thread(request_at, message, at, end)
+        except Exception as error:
+            self._fail(error)
+            return
+        del message
+        if timeout:
+            self._call.limit(timeout)
+        await self._run(request)
 
     async def _run(self, request: Buffer | None = None) -> None:
         """All that has not been done yet."""

@@ -12,10 +12,12 @@ from typing import Final
 from frontend.grpc.status_text import truncated
 from ringserve.errors import Code, ServingError
 from ringserve.protobuf_wire import BYTES, VARINT, Buffer, Span, WireError, fields, span
+from ringserve.protobuf_wire import varint as varint_at
 from ringserve.tensor_proto_writer import varint
 
 _TAG: Final = b"\x0a"  # of a field 1 with a length
 _REQUEST: Final = 0x0A
+_TIMEOUT: Final = 0x10
 _CODE: Final = b"\x10"
 _MESSAGE: Final = b"\x1a"
 _32_BITS: Final = 0xFFFF_FFFF
@@ -23,43 +25,64 @@ _MILLISECOND: Final = 1_000_000
 _COPIED: Final = 16 << 10  # bytes of a request, up to which a copy is quicker read than a view
 
 
-def requests_in(message: bytes) -> Iterator[Span]:
+def requests_in(message: bytes) -> Iterator[Span | None]:
     """Where the StreamedRequests of a message lie. They are looked for one by one: of a message that goes wrong somewhere,
-    those before are found.
+    those before are found. None for each field that is something else: whoever looks may want a rest.
 
-    Raises ServingError (INVALID_ARGUMENT) where it comes to bytes that are no StreamedRequests.
+    Raises ServingError (INVALID_ARGUMENT) where it comes to bytes that are no StreamedRequests, or to a group: no client
+    writes them, and it takes long to get past a large one.
     """
     try:
-        for number, kind, start, stop in fields(message, 0, len(message)):
-            if number == 1 and kind == BYTES:
-                yield start, stop
+        for number, kind, start, stop in fields(message, 0, len(message), depth=0):
+            yield (start, stop) if number == 1 and kind == BYTES else None
     except WireError as error:
         text = f"The message can't be parsed: {error}; expected a serialised ringserve.StreamedRequests"
         raise ServingError(Code.INVALID_ARGUMENT, text) from None
 
 
+def plain_request_at(message: bytes, start: int, stop: int) -> tuple[Buffer, int] | None:
+    """As `request_at`, and at once, of a StreamedRequest as clients write it: its request, then perhaps its timeout. None of
+    others.
+    """
+    if start >= stop or message[start] != _REQUEST:
+        return None
+    value = 0
+    try:
+        begin, end = span(message, start + 1, stop)
+        if end < stop:
+            if message[end] != _TIMEOUT:
+                return None
+            value, at = varint_at(message, end + 1, stop)
+            if at < stop:
+                return None
+    except WireError:
+        return None
+    return _piece(message, begin, end), (value & _32_BITS) * _MILLISECOND
+
+
 def request_at(message: bytes, start: int, stop: int) -> tuple[Buffer, int]:
     """A StreamedRequest's PredictRequest, as it was serialised, and its timeout in ns, 0: none. A large one is a view.
 
-    Raises ServingError (INVALID_ARGUMENT).
+    This takes the longer, the more fields there are. Raises ServingError (INVALID_ARGUMENT).
     """
     request: Buffer = b""
+    joined: bytearray | None = None
     timeout = 0
     try:
-        if start < stop and message[start] == _REQUEST:  # nearly always, and nothing else comes
-            begin, end = span(message, start + 1, stop)
-            if end == stop:
-                return _piece(message, begin, end), 0
         for number, kind, begin, end in fields(message, start, stop):
             if number == 1 and kind == BYTES:
-                piece = _piece(message, begin, end)
-                request = b"".join((request, piece)) if request else piece  # a message in pieces is the pieces joined
+                if not request:
+                    request = _piece(message, begin, end)
+                    continue
+                if joined is None:  # a message in pieces is the pieces joined
+                    joined = bytearray(request)
+                joined += _piece(message, begin, end)
             elif number == 2 and kind == VARINT:
                 timeout = (begin & _32_BITS) * _MILLISECOND
     except WireError as error:
         text = f"The request can't be parsed: {error}; expected a serialised ringserve.StreamedRequest"
         raise ServingError(Code.INVALID_ARGUMENT, text) from None
-    return request, timeout
+    return request if joined is None else bytes(joined), timeout
 
 
 def _piece(message: bytes, begin: int, end: int) -> Buffer:

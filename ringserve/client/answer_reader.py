@@ -9,6 +9,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from ringserve.client.answers import Class, Classification, Metadata, Regression, Source, VersionState
 from ringserve.errors import Code, ServingError
+from ringserve.predict_message import SentModelSpec, read_model_spec
 from ringserve.protobuf_wire import BYTES, FIXED32, VARINT, Span, WireError, fields, signed, text
 from ringserve.servable import State
 from ringserve.signature import Signature, TensorSpec
@@ -64,9 +65,7 @@ def version_states(message: bytes) -> list[VersionState]:
 def metadata(message: bytes) -> Metadata:
     """Of a GetModelMetadataResponse: a SignatureDefMap in an Any, under the key "signature_def". Raises ServingError."""
     whole = (0, len(message))
-    source = Source("", 0, "")
-    for found in _inner(message, whole, 1):
-        source = _source(message, *found)
+    source = _source(message, 1)
     signatures = [
         _signature(message, *_entry(message, signature))
         for field in _inner(message, whole, 2)
@@ -86,27 +85,15 @@ def is_serving(message: bytes) -> bool:
 
 def _result_and_source(message: bytes) -> tuple[Source, list[Span]]:
     """A response's `model_spec`, its second field, and its `result`, the first."""
-    whole = (0, len(message))
-    source = Source("", 0, "")
-    for found in _inner(message, whole, 2):
-        source = _source(message, *found)
-    return source, list(_inner(message, whole, 1))
+    return _source(message, 2), list(_inner(message, (0, len(message)), 1))
 
 
-def _source(message: bytes, start: int, stop: int) -> Source:
-    """Of the ModelSpec between two offsets. Raises WireError."""
-    name = signature = ""
-    version = 0
-    for number, wire, begin, end in fields(message, start, stop):
-        if wire != BYTES:
-            continue
-        if number == 1:
-            name = text(message, begin, end)
-        elif number == 2:
-            version = signed(_numbers(message, (begin, end)).get(1, 0))
-        elif number == 3:
-            signature = text(message, begin, end)
-    return Source(name, version, signature)
+def _source(message: bytes, which: int) -> Source:
+    """Of the ModelSpec that is the field of that number."""
+    spec = SentModelSpec("", None, None, "")
+    for found in _inner(message, (0, len(message)), which):
+        spec = read_model_spec(message, *found, spec)
+    return Source(spec.name, spec.version or 0, spec.signature_name)
 
 
 def _class(message: bytes, span: Span) -> Class:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from ringserve.client.transport import Transport
+from ringserve.client.transport import CallMetadata, Transport
 from ringserve.errors import ServingError
 
 T = TypeVar("T")
@@ -21,9 +21,11 @@ class CallFuture(Future[T], Generic[T]):
         self._read = read
         self._cancel_call: Callable[[], object] | None = None
 
-    def start(self, transport: Transport, method: str, message: bytes, timeout: float | None) -> None:
+    def start(
+        self, transport: Transport, method: str, message: bytes, timeout: float | None, beside: CallMetadata = ()
+    ) -> None:
         """Raises ServingError where there is no call to start."""
-        self._cancel_call = transport.start(method, message, timeout, self._settle)
+        self._cancel_call = transport.start(method, message, timeout, self._settle, beside)
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
@@ -33,11 +35,12 @@ class CallFuture(Future[T], Generic[T]):
 
     def _settle(self, outcome: bytes | ServingError) -> None:
         with suppress(InvalidStateError):  # cancelled meanwhile
-            try:
-                answer = self._read(outcome) if isinstance(outcome, bytes) else None
-            except ServingError as error:
-                outcome = error
             if isinstance(outcome, ServingError):
                 self.set_exception(outcome)
+                return
+            try:
+                answer = self._read(outcome)
+            except Exception as error:  # whatever it is, somebody waits
+                self.set_exception(error)
             else:
-                self.set_result(answer)  # type: ignore[arg-type]
+                self.set_result(answer)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
@@ -14,7 +12,9 @@ from ringserve.client.address import Address
 from ringserve.client.answers import Classification, Metadata, Prediction, Regression, VersionState
 from ringserve.client.call_future import CallFuture
 from ringserve.client.example_features import Example, one_serialised, serialised
+from ringserve.client.deadline import Deadline, limit
 from ringserve.client.grpc_transport import GrpcTransport
+from ringserve.client.key import beside
 from ringserve.client.predict_requests import PredictRequests, Which
 from ringserve.client.prediction_reader import prediction
 from ringserve.client.prediction_stream import PredictionStream
@@ -42,14 +42,15 @@ class Client:
 
     Every call raises ServingError: what the server says, UNAVAILABLE where it can't be reached, DEADLINE_EXCEEDED when it
     does not answer in time, INVALID_ARGUMENT for what can't be sent. A call's `timeout` is in seconds, `math.inf` for no
-    limit. A model's `version` is a number, or `label` names one; without either the newest is asked.
+    limit; ValueError for what is no time. A model's `version` is a number, or `label` names one; without either the newest
+    is asked. Where a label splits its requests among versions, those with the same `key` get the same version.
     """
 
     def __init__(self, address: str, *, tls: Tls | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-        """Raises ValueError for an address of another form, and for `tls` without grpcs://."""
+        """Raises ValueError for an address of another form, for `tls` without grpcs://, and for what is no time."""
         self.address = address
         self._transport: Transport = GrpcTransport(Address.of(address), tls)
-        self._timeout = timeout
+        self._timeout = limit(timeout)
         self._requests = PredictRequests(self._metadata)
 
     def predict(
@@ -62,6 +63,7 @@ class Client:
         signature: str = "",
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
+        key: str | None = None,
     ) -> Prediction:
         """The signature's outputs, or those that `outputs` names.
 
@@ -69,11 +71,9 @@ class Client:
         they have; plain numbers and lists of them take the input's. Where that, or the alias, is not known yet, the server
         is asked for the model's signatures first; they are remembered for 30 s.
         """
-        seconds = self._seconds(timeout)
-        ends = math.inf if seconds is None else time.monotonic() + seconds
-        message = self._requests.serialised((model, version, label), inputs, signature, outputs, seconds)
-        left = None if seconds is None else max(ends - time.monotonic(), 0.0)
-        return prediction(self._transport.call(_PREDICTION + "Predict", message, left))
+        deadline, metadata = Deadline(self._seconds(timeout)), beside(key)
+        message = self._requests.serialised((model, version, label), inputs, signature, outputs, deadline.seconds)
+        return prediction(self._transport.call(_PREDICTION + "Predict", message, deadline.left(), metadata))
 
     def submit(
         self,
@@ -85,25 +85,31 @@ class Client:
         signature: str = "",
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
+        key: str | None = None,
     ) -> Future[Prediction]:
         """As `predict`, without waiting: `Future.cancel` ends the call.
 
         How many there are at a time is for the caller to limit; for many small requests `stream` is quicker.
         """
-        seconds = self._seconds(timeout)
-        message = self._requests.serialised((model, version, label), inputs, signature, outputs, seconds)
+        deadline, metadata = Deadline(self._seconds(timeout)), beside(key)
+        message = self._requests.serialised((model, version, label), inputs, signature, outputs, deadline.seconds)
         future = CallFuture(prediction)
-        future.start(self._transport, _PREDICTION + "Predict", message, seconds)
+        future.start(self._transport, _PREDICTION + "Predict", message, deadline.left(), metadata)
         return future
 
-    def stream(self, *, most_outstanding: int = 1024, timeout: float | None = None) -> PredictionStream:
+    def stream(
+        self, *, most_outstanding: int = 1024, timeout: float | None = None, key: str | None = None
+    ) -> PredictionStream:
         """Many small requests on one call, as a context manager; only ringserve's server has it.
 
-        `most_outstanding`: requests without a result, beyond which `submit` waits; `timeout`: of the whole stream.
+        `most_outstanding`: requests without a result, beyond which `submit` waits; `timeout`: of the whole stream,
+        which has no limit of its own; `key`: of all its requests.
         """
         if most_outstanding < 1:
             raise ValueError(f"most_outstanding is {most_outstanding}; at least 1 is needed")
-        return PredictionStream(self._transport, self._requests, self._seconds, most_outstanding, timeout)
+        return PredictionStream(
+            self._transport, self._requests, self._seconds, most_outstanding, limit(timeout), beside(key)
+        )
 
     def classify(
         self,
@@ -115,12 +121,13 @@ class Client:
         label: str | None = None,
         signature: str = "",
         timeout: float | None = None,
+        key: str | None = None,
     ) -> Classification:
         """`examples`: for each a dict of features (numbers, texts, or lists of them), or the bytes of a tf.Example;
         `context`: features that all of them have, where an example has none of that name itself.
         """
         message = _example_message((model, version, label), examples, context, signature)
-        return answer_reader.classification(self._call(_PREDICTION + "Classify", message, timeout))
+        return answer_reader.classification(self._call(_PREDICTION + "Classify", message, timeout, key))
 
     def regress(
         self,
@@ -132,10 +139,11 @@ class Client:
         label: str | None = None,
         signature: str = "",
         timeout: float | None = None,
+        key: str | None = None,
     ) -> Regression:
         """As `classify`; a value for each example."""
         message = _example_message((model, version, label), examples, context, signature)
-        return answer_reader.regression(self._call(_PREDICTION + "Regress", message, timeout))
+        return answer_reader.regression(self._call(_PREDICTION + "Regress", message, timeout, key))
 
     def status(self, model: str, version: int | None = None, *, timeout: float | None = None) -> list[VersionState]:
         """Of every version that the server has known, or of one of them."""
@@ -173,13 +181,12 @@ class Client:
         message = model_spec_field(*which) + _SIGNATURES
         return answer_reader.metadata(self._transport.call(_PREDICTION + "GetModelMetadata", message, seconds))
 
-    def _call(self, method: str, message: bytes, timeout: float | None) -> bytes:
-        return self._transport.call(method, message, self._seconds(timeout))
+    def _call(self, method: str, message: bytes, timeout: float | None, key: str | None = None) -> bytes:
+        return self._transport.call(method, message, self._seconds(timeout), beside(key))
 
     def _seconds(self, timeout: float | None) -> float | None:
-        """None: no limit."""
-        seconds = self._timeout if timeout is None else timeout
-        return None if seconds == math.inf else seconds
+        """None: no limit. Raises ValueError for what is no time."""
+        return self._timeout if timeout is None else limit(timeout)
 
 
 def _example_message(which: Which, examples: Iterable[Example], context: Example | None, signature: str) -> bytes:

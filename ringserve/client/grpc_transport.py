@@ -10,12 +10,12 @@ import grpc
 
 from ringserve.client.address import Address
 from ringserve.client.tls import Tls, pem
-from ringserve.client.transport import StreamCall
+from ringserve.client.transport import CallMetadata, StreamCall
 from ringserve.errors import Code, ServingError
 
 _MOST_BYTES: Final = (1 << 31) - 1  # of a message: what lengths in gRPC and protobuf can say
 
-_LATE: Final = "Deadline Exceeded"  # what gRPC says itself; servers have other words
+_LATE_WORDS: Final = "Deadline Exceeded"  # what gRPC says itself; servers have other words
 _OPTIONS: Final = [
     ("grpc.max_receive_message_length", -1),  # where gRPC's own 4 MiB would fail large tensors
     ("grpc.max_send_message_length", -1),
@@ -39,9 +39,11 @@ class GrpcTransport:
         self._unary: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def call(self, method: str, message: bytes, timeout: float | None) -> bytes:
+    def call(self, method: str, message: bytes, timeout: float | None, beside: CallMetadata = ()) -> bytes:
+        if _is_over(timeout):
+            raise _late(timeout)
         try:
-            answer: bytes = self._method(method)(_sendable(message), timeout=timeout)
+            answer: bytes = self._method(method)(_sendable(message), timeout=timeout, metadata=beside)
         except grpc.RpcError as error:
             raise _serving_error(error, timeout) from None  # the call's own traceback has all of gRPC's threads
         except ValueError as error:
@@ -49,19 +51,29 @@ class GrpcTransport:
         return answer
 
     def start(
-        self, method: str, message: bytes, timeout: float | None, done: Callable[[bytes | ServingError], None]
+        self,
+        method: str,
+        message: bytes,
+        timeout: float | None,
+        done: Callable[[bytes | ServingError], None],
+        beside: CallMetadata = (),
     ) -> Callable[[], object]:
+        if _is_over(timeout):
+            done(_late(timeout))
+            return _nothing
         try:
-            call = self._method(method).future(_sendable(message), timeout=timeout)
+            call = self._method(method).future(_sendable(message), timeout=timeout, metadata=beside)
         except ValueError as error:
             raise _closed() from error
         call.add_done_callback(lambda ended: done(_outcome(ended, timeout)))
         cancel: Callable[[], object] = call.cancel
         return cancel
 
-    def open_stream(self, method: str, messages: Iterator[bytes], timeout: float | None) -> StreamCall:
+    def open_stream(
+        self, method: str, messages: Iterator[bytes], timeout: float | None, beside: CallMetadata = ()
+    ) -> StreamCall:
         try:
-            return _Stream(self._channel.stream_stream(method)(messages, timeout=timeout), timeout)
+            return _Stream(self._channel.stream_stream(method)(messages, timeout=timeout, metadata=beside), timeout)
         except ValueError as error:
             raise _closed() from error
 
@@ -117,9 +129,22 @@ def _outcome(call: Any, timeout: float | None) -> bytes | ServingError:
 
 def _serving_error(error: Any, timeout: float | None) -> ServingError:
     code, text = Code(error.code().value[0]), error.details() or ""
-    if code is Code.DEADLINE_EXCEEDED and text == _LATE and timeout is not None:
-        text = f"No answer within {timeout:.6g} s"
+    if code is Code.DEADLINE_EXCEEDED and text == _LATE_WORDS and timeout is not None:
+        return _late(timeout)
     return ServingError(code, text)
+
+
+def _is_over(timeout: float | None) -> bool:
+    """gRPC itself may or may not make a call without any time."""
+    return timeout is not None and timeout <= 0
+
+
+def _late(timeout: float | None) -> ServingError:
+    return ServingError(Code.DEADLINE_EXCEEDED, f"No answer within {timeout or 0:.6g} s")
+
+
+def _nothing() -> None:
+    """Cancels a call that was never made."""
 
 
 def _closed() -> ServingError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ringserve.client.answers import Metadata
@@ -28,19 +28,19 @@ class PredictRequests:
 
     def __init__(self, metadata: Callable[[Which, float | None], Metadata]) -> None:
         self._metadata = metadata
-        self._known: dict[Which, tuple[float, Metadata]] = {}
+        self._known: dict[bytes, tuple[float, Metadata]] = {}  # by their ModelSpec
 
     def serialised(
         self, which: Which, inputs: Any, signature: str, outputs: Sequence[str] | None, timeout: float | None
     ) -> bytes:
         """Raises ServingError: INVALID_ARGUMENT for inputs that are no tensors, or what the server answers when asked."""
         spec = model_spec_field(*which, signature)
-        if isinstance(outputs, str):
+        if outputs is not None and (isinstance(outputs, str | bytes) or not isinstance(outputs, Iterable)):
             raise ServingError(Code.INVALID_ARGUMENT, "outputs is a list of names")
         if not isinstance(inputs, Mapping):
             inputs = {self._only_input(which, signature, timeout): inputs}
         tensors = [self._input(alias, value, which, signature, timeout) for alias, value in inputs.items()]
-        return predict_request(spec, tensors, outputs or ())
+        return predict_request(spec, tensors, () if outputs is None else outputs)
 
     def _input(self, alias: str, value: Any, which: Which, signature: str, timeout: float | None) -> Input:
         try:
@@ -68,13 +68,14 @@ class PredictRequests:
         return inputs[0].alias
 
     def _signature(self, which: Which, name: str, timeout: float | None) -> Signature:
-        asked_at, metadata = self._known.get(which, (0.0, None))
+        spec = model_spec_field(*which)
+        asked_at, metadata = self._known.get(spec, (0.0, None))
         now = time.monotonic()
         if metadata is None or now - asked_at > _KEPT:
             metadata = self._metadata(which, timeout)
             if len(self._known) >= _MOST_KEPT:
                 self._known.clear()
-            self._known[which] = now, metadata
+            self._known[spec] = now, metadata
         name = name or DEFAULT_SIGNATURE
         signature = metadata.signatures.get(name)
         if signature is None:  # in the words of the server, which would say the same

@@ -13,7 +13,7 @@ from ringserve.client.predict_requests import PredictRequests
 from ringserve.client.prediction_reader import prediction
 from ringserve.client.request_queue import Request, RequestQueue
 from ringserve.client.streamed_messages import Result, results
-from ringserve.client.transport import Transport
+from ringserve.client.transport import CallMetadata, Transport
 from ringserve.errors import Code, ServingError
 from ringserve.protobuf_wire import WireError
 from ringserve.streaming_messages import PREDICT_STREAM
@@ -36,11 +36,13 @@ class PredictionStream:
         seconds: Callable[[float | None], float | None],
         most_outstanding: int,
         timeout: float | None,
+        beside: CallMetadata = (),
     ) -> None:
+        """`timeout`: in seconds, of the stream; `seconds`: what a request's timeout comes to."""
         self._requests = requests
         self._seconds = seconds
         self._queue = RequestQueue(most_outstanding)
-        self._call = transport.open_stream(PREDICT_STREAM, self._queue, timeout)
+        self._call = transport.open_stream(PREDICT_STREAM, self._queue, timeout, beside)
         self._threads = [
             threading.Thread(target=self._read, name="ringserve-stream", daemon=True),
             threading.Thread(target=self._queue.watch, name="ringserve-stream-deadlines", daemon=True),
@@ -68,6 +70,9 @@ class PredictionStream:
         seconds = self._seconds(timeout)
         message = self._requests.serialised((model, version, label), inputs, signature, outputs, seconds)
         request = Request(message, seconds)
+        if seconds == 0:  # which no message can say
+            request.is_over()
+            return request.future
         self._queue.add(request, may_wait=not self._is_inside())
         return request.future
 
@@ -130,7 +135,7 @@ def _settle_one(request: Request, message: bytes, result: Result) -> None:
         return
     try:
         answer = prediction(message[slice(*result.response)])
-    except ServingError as error:
+    except Exception as error:  # whatever it is, somebody waits
         request.fail(error)
-        return
-    request.future.set_result(answer)
+    else:
+        request.future.set_result(answer)

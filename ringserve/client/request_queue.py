@@ -35,7 +35,7 @@ class Request:
         self.future: Future[Prediction] = Future()
         self.settled = False
 
-    def fail(self, error: ServingError) -> None:
+    def fail(self, error: Exception) -> None:
         with suppress(InvalidStateError):  # the caller has cancelled it
             self.future.set_exception(error)
 
@@ -171,12 +171,12 @@ class RequestQueue:
             if not request.future.set_running_or_notify_cancel():
                 request.settled = True
                 continue
+            self._sent.append(request)
             # One that is late is for the server to refuse, unless it is so late that the watch has done it.
             left = 0 if request.deadline == math.inf else max(1, math.ceil((request.deadline - now) * 1000))
             size += len(request.message)
             parts += streamed_request(request.message, left)
             request.message = b""
-            self._sent.append(request)
         if not parts:
             self._room.notify_all()
 

@@ -99,13 +99,16 @@ def array_of(dtype: DType, shape: Sequence[int], values: Array | list[bytes]) ->
     if len(shape) > _MOST_DIMS:
         raise ServingError(Code.UNIMPLEMENTED, f"an array of {len(shape)} dimensions; numpy has at most {_MOST_DIMS}")
     if isinstance(values, list):
-        strings = np.empty(len(values), dtype=object)
-        strings[:] = values
-        return strings.reshape(shape)
-    owned = values if values.flags.writeable else values.copy()
-    if dtype is _BFLOAT16:
-        owned = owned.view(_bfloat16())
-    return owned.reshape(shape)
+        owned = np.empty(len(values), dtype=object)
+        owned[:] = values
+    else:
+        owned = values if values.flags.writeable else values.copy()
+        if dtype is _BFLOAT16:
+            owned = owned.view(_bfloat16())
+    try:
+        return owned.reshape(shape)
+    except ValueError as error:  # even one without elements has limits
+        raise ServingError(Code.UNIMPLEMENTED, f"an array of the shape {list(shape)}; numpy has none: {error}") from error
 
 
 def _check_integers(found: Array, wanted: np.dtype[Any], dtype: DType) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: PEM text as bytes, or the path of a file with it.
@@ -18,7 +18,7 @@ class Tls:
 
     root_certificates: Pem | None = None
     certificate: Pem | None = None
-    private_key: Pem | None = None
+    private_key: Pem | None = field(default=None, repr=False)
     server_name: str = ""
 
     def __post_init__(self) -> None:

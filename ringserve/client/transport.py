@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from ringserve.errors import ServingError
+
+#: What a call says beside its messages: names, and ASCII texts.
+CallMetadata = Sequence[tuple[str, str]]
 
 
 class StreamCall(Protocol):
@@ -24,15 +27,22 @@ class Transport(Protocol):
     Used by several threads at once.
     """
 
-    def call(self, method: str, message: bytes, timeout: float | None) -> bytes:
+    def call(self, method: str, message: bytes, timeout: float | None, beside: CallMetadata = ()) -> bytes:
         """The answer. Raises ServingError: what the server says, UNAVAILABLE, DEADLINE_EXCEEDED."""
 
     def start(
-        self, method: str, message: bytes, timeout: float | None, done: Callable[[bytes | ServingError], None]
+        self,
+        method: str,
+        message: bytes,
+        timeout: float | None,
+        done: Callable[[bytes | ServingError], None],
+        beside: CallMetadata = (),
     ) -> Callable[[], object]:
-        """`done` gets the answer, in some other thread; returns what cancels the call."""
+        """`done` gets the answer, in this thread or another; returns what cancels the call."""
 
-    def open_stream(self, method: str, messages: Iterator[bytes], timeout: float | None) -> StreamCall:
+    def open_stream(
+        self, method: str, messages: Iterator[bytes], timeout: float | None, beside: CallMetadata = ()
+    ) -> StreamCall:
         """`messages` is asked for the next one when the one before was sent, in a thread of its own."""
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from frontend.grpc.completion_queue import CompletionQueue, reject
 from frontend.grpc.rpc import StreamRpc, UnaryRpc
 from frontend.grpc.stream import Stream
+from frontend.grpc.turns import TurnLoop
 from ringserve.errors import Code, ServingError
 
 LIMIT = 20
@@ -57,12 +58,17 @@ async def serving() -> AsyncIterator[tuple[Echo, grpc.aio.Channel]]:
     await asyncio.wait_for(server.queue.stop(1), LIMIT)
 
 
+def within_turns(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=TurnLoop) as runner:
+        runner.run(main)
+
+
 def run(test: Callable[[Echo, grpc.aio.Channel], Awaitable[None]]) -> None:
     async def within() -> None:
         async with serving() as (server, channel):
             await asyncio.wait_for(test(server, channel), LIMIT)
 
-    asyncio.run(within())
+    within_turns(within())
 
 
 async def refusal(call: Awaitable[Any]) -> tuple[grpc.StatusCode, str]:
@@ -230,7 +236,7 @@ def test_stop_answers_what_has_begun_and_closes_streams() -> None:
         async with grpc.aio.insecure_channel(server.address) as channel:
             await asyncio.wait_for(test(server, channel), LIMIT)
 
-    asyncio.run(within())
+    within_turns(within())
 
 
 def test_stop_cancels_what_does_not_end() -> None:
@@ -250,7 +256,7 @@ def test_stop_cancels_what_does_not_end() -> None:
     async def stopped(_: float) -> None:
         pass
 
-    asyncio.run(within())
+    within_turns(within())
 
 
 def test_an_address_that_is_taken() -> None:
@@ -260,4 +266,4 @@ def test_an_address_that_is_taken() -> None:
             with pytest.raises(ServingError, match=f"can't listen on {server.address}"):
                 other.queue.listen(server.address)
 
-    asyncio.run(within())
+    within_turns(within())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ from frontend.request_body import Answer
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
 from ringserve.signature import DEFAULT_SIGNATURE
+from ringserve.tensor_proto_writer import varint
 from shm.counter_families import REQUESTS
 
 FULL = "The batch scheduling queue to which this task was submitted is full"
@@ -192,7 +194,7 @@ async def test_what_nobody_foresaw(monkeypatch: pytest.MonkeyPatch, caplog: pyte
 
 @on_loop
 @pytest.mark.parametrize(
-    "broken", [b"\x0a", b"\x0a\x05abc", b"\xff" * 11, b"\x00\x00", b"\x0b", b"\x0c", b"\x08\x80", b"\x0d\x00"]
+    "broken", [b"\x0a", b"\x0a\x05abc", b"\xff" * 11, b"\x00\x00", b"\x0b", b"\x13\x14", b"\x0c", b"\x08\x80", b"\x0d\x00"]
 )
 async def test_a_message_that_is_none_ends_the_stream(broken: bytes) -> None:
     """After the results of what came before, in the same message too."""
@@ -212,9 +214,9 @@ async def test_a_message_that_is_none_ends_the_stream(broken: bytes) -> None:
 
 @on_loop
 async def test_unknown_fields_are_passed_over() -> None:
-    unknown = b"\x10\x05\x19abcdefgh\x22\x02ab\x2dabcd\x33\x10\x01\x34\x82\x01\x01a"
+    unknown = b"\x10\x05\x19abcdefgh\x22\x02ab\x2dabcd\x82\x01\x01a"
     inner = request(1).SerializeToString()
-    one = b"\x18\x05" + inner + b"\x22\x01a"
+    one = b"\x18\x05" + inner + b"\x33\x10\x01\x34\x22\x01a"
     async with stage() as on, conversation(on) as (stream, _):
         _, worker = await on.open()
         stream.send_bytes(unknown + b"\x0a" + bytes((len(one),)) + one + unknown)
@@ -451,6 +453,65 @@ async def test_heavy_work_is_done_in_threads(monkeypatch: pytest.MonkeyPatch) ->
         await freed(on, worker)
 
 
+@on_loop
+async def test_long_requests_are_looked_through_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are odd; those of clients are found at once, of whatever length."""
+    used: list[str] = []
+
+    async def noted(function: Callable[..., Any], *arguments: Any) -> Any:
+        used.append(function.__name__)
+        return await in_thread(function, *arguments)
+
+    def odd(made: Any, fields: int) -> bytes:
+        data = made.SerializeToString() + b"\x18\x00" * fields
+        return b"\x0a" + varint(len(data)) + data
+
+    monkeypatch.setattr("frontend.grpc.streamed_call.in_thread", noted)
+    async with stage() as on, conversation(on) as (stream, _):
+        _, worker = await on.open()
+        stream.send_bytes(odd(request(1), 100))
+        stream.send(request(*[2] * 1000), request(*[3] * 1000, timeout_in_ms=60_000))
+        await answered(on, worker, 3)
+        assert await stream.answered(3) == [[2], [4] * 1000, [6] * 1000]
+        assert not used
+        stream.send_bytes(odd(request(1), 2000))
+        stream.send_bytes(odd(request(1), 2000)[:-1] + b"\x80")
+        stream.send_bytes(odd(request(1, timeout_in_ms=5), 2000))
+        await until(lambda: codes(on).get("DEADLINE_EXCEEDED") == 1)
+        while len(stream.results()) < 6:
+            if worker.consumer.waiting:
+                on.answer(worker, worker.consumer.waiting)
+            await asyncio.sleep(0)
+        values = stream.values()
+        assert used.count("request_at") == 3
+        assert values[3] == [2]
+        assert values[4][0] is Code.INVALID_ARGUMENT and "ringserve.StreamedRequest" in str(values[4][1])
+        assert values[5] == (Code.DEADLINE_EXCEEDED, TIMED_OUT)
+        await freed(on, worker)
+
+
+@on_loop
+async def test_who_goes_while_a_thread_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_work, may_end = threading.Event(), threading.Event()
+
+    def look(*_: object) -> tuple[bytes, int]:
+        at_work.set()
+        may_end.wait(20)
+        return b"", 0
+
+    monkeypatch.setattr("frontend.grpc.streamed_call.request_at", look)
+    async with stage() as on, conversation(on) as (stream, handler):
+        _, worker = await on.open()
+        stream.send_bytes(b"\x0a\x80\x20" + b"\x18\x00" * 2048)
+        await until(at_work.is_set)
+        handler.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handler
+        may_end.set()
+        assert codes(on) == {"CANCELLED": 1}
+        await freed(on, worker)
+
+
 def padded(made: Any) -> Any:
     """With an unknown field behind the others."""
     made.request.MergeFromString(b"\x7a\x64" + bytes(100))
@@ -511,17 +572,55 @@ def codes(on: Stage) -> dict[str, int]:
 
 
 @on_loop
-async def test_others_have_their_turn_in_a_long_message() -> None:
+async def test_others_have_their_turn_in_a_long_message(monkeypatch: pytest.MonkeyPatch) -> None:
     async with stage() as on, conversation(on) as (stream, _):
         _, worker = await on.open()
+        monkeypatch.setattr(predict_stream, "monotonic_ns", clock(predict_stream.TURN // 10))
         stream.send(*(request(number) for number in range(200)))
         seen: set[int] = set()
         while worker.consumer.waiting < 200:
             seen.add(worker.consumer.waiting)
             await asyncio.sleep(0)
-        assert len(seen) > 2
+        assert 15 < len(seen) < 30
         on.answer(worker, 200)
         await stream.answered(200)
+
+
+@on_loop
+async def test_others_have_their_turn_between_short_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a turn took of the time goes on counting where the next message is there already."""
+    async with stage() as on, conversation(on) as (stream, _):
+        _, worker = await on.open()
+        monkeypatch.setattr(predict_stream, "monotonic_ns", clock(predict_stream.TURN // 10))
+        for number in range(200):
+            stream.send(request(number))
+        seen: set[int] = set()
+        while worker.consumer.waiting < 200:
+            seen.add(worker.consumer.waiting)
+            await asyncio.sleep(0)
+        assert 15 < len(seen) < 50
+        on.answer(worker, 200)
+        await stream.answered(200)
+
+
+@on_loop
+async def test_others_have_their_turn_while_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with stage() as on, conversation(on) as (stream, _):
+        _, worker = await on.open()
+        monkeypatch.setattr(predict_stream, "monotonic_ns", clock(predict_stream.TURN // 10))
+        stream.send_bytes(b"\x10\x00" * 1000 + message(request(1)))
+        turns = 0
+        while not worker.consumer.waiting:
+            turns += 1
+            await asyncio.sleep(0)
+        assert 90 < turns < 120
+        on.answer(worker)
+        assert await stream.answered(1) == [[2]]
+
+
+def clock(step: int) -> Callable[[], int]:
+    """In ns; so many more each time that somebody looks at it."""
+    return itertools.count(time.monotonic_ns() - 1000 * step, step).__next__
 
 
 @on_loop

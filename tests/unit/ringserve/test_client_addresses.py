@@ -118,3 +118,9 @@ def test_tls_is_for_addresses_with_tls(tmp_path: Path) -> None:
         Tls(certificate=b"")
     with pytest.raises(FileNotFoundError):
         Client("grpcs://localhost", tls=Tls(root_certificates=tmp_path / "none"))
+
+
+def test_a_private_key_is_not_shown() -> None:
+    shown = repr(Tls(b"roots", certificate=b"who", private_key=b"secret"))
+    assert "secret" not in shown
+    assert "who" in shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from answering_server import (
 )
 
 from ringserve.client import Class, Client, VersionState
+from ringserve.client.address import Address
+from ringserve.client.call_future import CallFuture
+from ringserve.client.grpc_transport import GrpcTransport
 from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.servable import State
@@ -195,6 +198,36 @@ def test_an_answer_that_is_none(pair: Pair) -> None:
         with pytest.raises(ServingError) as caught:
             call()
         assert caught.value.code is Code.INTERNAL
+
+
+def test_an_output_that_numpy_has_no_array_for(pair: Pair) -> None:
+    server, client = pair
+    response = serving("PredictResponse", "predict")()
+    response.outputs["y"].dtype = 1
+    for size in (0, 1 << 40, 1 << 40):
+        response.outputs["y"].tensor_shape.dim.add(size=size)
+    server.answers[PREDICT] = lambda *_: response
+    failed = client.submit("m", {}).exception(20)
+    with pytest.raises(ServingError, match="Output 'y': an array of the shape") as caught:
+        client.predict("m", {})
+    assert isinstance(failed, ServingError)
+    assert failed.code is caught.value.code is Code.UNIMPLEMENTED
+
+
+def test_a_failure_that_nobody_thought_of_ends_the_future() -> None:
+    def broken(_: bytes) -> None:
+        raise KeyError("x")
+
+    class Immediate(GrpcTransport):
+        def start(self, *arguments: Any) -> Callable[[], object]:
+            arguments[3](b"answer")
+            return lambda: None
+
+    future = CallFuture(broken)
+    transport = Immediate(Address("dns:///localhost:1", False))
+    future.start(transport, PREDICT, b"", None)
+    assert isinstance(future.exception(20), KeyError)
+    transport.close()
 
 
 def test_nobody_there() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from answering_server import METADATA, AnsweringServer, answering_server, half_plus_two, metadata_of, singles
 
-from ringserve.client import Client, Prediction
+from ringserve.client import Client, Prediction, prediction_reader
 from ringserve.client.request_queue import Request, RequestQueue
+from ringserve.client.tensors import array_of
 from ringserve.errors import Code, ServingError
 from ringserve.streaming_messages import PREDICT_STREAM, message_class
 
@@ -188,6 +189,37 @@ def test_results_that_can_not_be(pair: Pair, many: bool) -> None:
     pair[0].streams[PREDICT_STREAM] = wrong
     with pair[1].stream() as stream:
         assert failure(stream.submit("half", x_of(1))).code is Code.INTERNAL
+
+
+@pytest.mark.parametrize("unforeseen", [True, False])
+def test_an_output_that_can_not_be_read_fails_alone(pair: Pair, monkeypatch: pytest.MonkeyPatch, unforeseen: bool) -> None:
+    """Because numpy has no such array; or because of what nobody thought of."""
+
+    def odd(messages: Iterator[bytes], _: Any) -> Iterator[bytes]:
+        for message in messages:
+            results = message_class("StreamedResults").FromString(answered(message))
+            for result in results.results:
+                if result.response.model_spec.name == "odd":
+                    y = result.response.outputs["y"]
+                    y.Clear()
+                    y.dtype = 1
+                    for size in (0, 1 << 40, 1 << 40):
+                        y.tensor_shape.dim.add(size=size)
+            yield bytes(results.SerializeToString())
+
+    def fails(dtype: Any, shape: Any, values: Any) -> Any:
+        if 0 in shape:
+            raise KeyError("odd")
+        return array_of(dtype, shape, values)
+
+    pair[0].streams[PREDICT_STREAM] = odd
+    if unforeseen:
+        monkeypatch.setattr(prediction_reader, "array_of", fails)
+    with pair[1].stream() as stream:
+        first, bad, last = (stream.submit(model, x_of(1)) for model in ("half", "odd", "half"))
+        error = bad.exception(20)
+        assert isinstance(error, KeyError if unforeseen else ServingError)
+        assert first.result(20)["y"] == last.result(20)["y"] == [2.5]
 
 
 def test_the_server_is_told_what_is_left_of_the_time(pair: Pair) -> None:

@@ -137,3 +137,13 @@ def test_more_dimensions_than_numpy_has() -> None:
     with pytest.raises(ServingError, match="65 dimensions") as caught:
         array_of(BY_NAME["float"], (1,) * 65, np.zeros(1, np.float32))
     assert caught.value.code is Code.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("float", np.zeros(0, np.float32)), ("string", []), ("bfloat16", np.zeros(0, "<u2"))]
+)
+@pytest.mark.parametrize("shape", [(0, 1 << 40, 1 << 40), (1 << 62, 0)])
+def test_empty_arrays_that_numpy_has_not(name: str, values: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ServingError, match=f"an array of the shape .*{1 << 40 if shape[0] == 0 else 1 << 62}") as caught:
+        array_of(BY_NAME[name], shape, values)
+    assert caught.value.code is Code.UNIMPLEMENTED

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringserve.default_value import DefaultValue
 from ringserve.signature import Signature, TensorSpec
 from ringserve.tensor import BY_NAME, DTYPES, dtype_of
 
@@ -15,12 +16,17 @@ shapes = st.none() | st.lists(st.integers(-1, 1 << 40), max_size=5).map(tuple)
 dtypes = st.sampled_from([*DTYPES, 24, 99, 101, 107]).map(dtype_of)
 specs = st.builds(TensorSpec, alias=st.text(), name=st.text(), dtype=dtypes, shape=shapes)
 spec_tuples = st.lists(specs, max_size=4).map(tuple)
-signatures = st.builds(Signature, name=st.text(), method=st.text(), inputs=spec_tuples, outputs=spec_tuples)
+defaults = st.lists(st.builds(DefaultValue, alias=st.text(), message=st.binary(max_size=40)), max_size=3).map(tuple)
+signatures = st.builds(
+    Signature, name=st.text(), method=st.text(), inputs=spec_tuples, outputs=spec_tuples, defaults=defaults
+)
 
 
 @given(signatures)
 def test_a_signature_survives_the_wire(signature: Signature) -> None:
-    assert Signature.from_wire(msgpack.unpackb(msgpack.packb(signature.to_wire()))) == signature
+    again = Signature.from_wire(msgpack.unpackb(msgpack.packb(signature.to_wire())))
+    assert again == signature
+    assert hash(again) == hash(signature)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,12 @@ def test_key_and_certificate(tmp_path: Path, name: str) -> None:
     assert read_ssl_config(path) == SslConfig(key.encode(), certificate.encode(), None, False)
 
 
+def test_the_key_is_not_shown() -> None:
+    found = SslConfig(b"secret", b"certificate", b"roots", True)
+    for shown in (repr(found), str(found), f"{found}", f"{[found]}"):
+        assert shown.strip("[]") == "SslConfig(certificate=b'certificate', client_roots=b'roots', verify_clients=True)"
+
+
 def test_client_certificates(tmp_path: Path) -> None:
     roots = pem("client.crt") + pem("rsa.crt")
     more = f"custom_ca: {quoted(roots)} client_verify: true"

@@ -13,7 +13,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.signature import Signature, TensorSpec
 from ringserve.tensor import BY_NAME
-from workers.tf.metagraph import read_signatures, signature_part
+from workers.tf.metagraph import MOST_DEFAULT_BYTES, read_signatures, signature_part
 
 MESSAGES = message_module("tensorflow.core.protobuf.meta_graph_pb2")
 SAVED_MODEL = message_module("tensorflow.core.protobuf.saved_model_pb2")
@@ -93,6 +93,49 @@ def test_an_unknown_rank_is_not_a_scalar() -> None:
         TensorSpec("some", "some:0", BY_NAME["string"], (-1, 4)),
     )
     assert [spec.row for spec in signature.inputs] == [None, None, (4,)]
+
+
+def with_default(alias: str, dtype: int, *dims: int, **values: Any) -> Any:
+    metagraph = one_signature(x=tensor_info("x:0", 1, [-1]), y=tensor_info("y:0", 1, [-1]))
+    value = metagraph.signature_def["serving_default"].defaults[alias]
+    value.MergeFrom(type(value)(dtype=dtype, **values))
+    for size in dims:
+        value.tensor_shape.dim.add(size=size)
+    return metagraph
+
+
+def test_default_values() -> None:
+    metagraph = with_default("y", 1, 2, float_val=[1.5])
+    metagraph.signature_def["serving_default"].defaults["other"].dtype = 7
+    signatures, shown = read_signatures(whole(metagraph))
+    signature = signatures["serving_default"]
+    assert [default.alias for default in signature.defaults] == ["other", "y"]
+    dtype, shape, values = signature.defaults[1].decode()
+    assert (dtype, shape, list(values)) == (1, (2,), [1.5, 1.5])
+    assert shown["serving_default"]["defaults"]["y"]["float_val"] == [1.5]
+    assert Signature.from_wire(signature.to_wire()) == signature
+
+
+@pytest.mark.parametrize(
+    ("metagraph", "size"),
+    [
+        (with_default("y", 1, MOST_DEFAULT_BYTES // 4), r"671088\d\d"),
+        (with_default("y", 7, MOST_DEFAULT_BYTES // 64), r"671088\d\d"),
+        (with_default("y", 1, 1 << 62, 1 << 62), r"\d{38}"),
+        (with_default("y", 7, 1, string_val=[bytes(MOST_DEFAULT_BYTES)]), r"671089\d\d"),
+    ],
+)
+def test_default_values_that_no_front_end_could_keep(metagraph: Any, size: str) -> None:
+    with pytest.raises(ServingError, match=rf"take {size} bytes, more than {MOST_DEFAULT_BYTES}$") as caught:
+        read_signatures(whole(metagraph))
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+def test_default_values_that_are_no_tensors_are_no_reason_not_to_load() -> None:
+    for metagraph in (with_default("y", 1, -1, 1 << 62), with_default("y", 1, *[2] * 255), with_default("y", 20)):
+        (default,) = read_signatures(whole(metagraph))[0]["serving_default"].defaults
+        with pytest.raises(ServingError, match=r": tensor parsing error: y$"):
+            default.decode()
 
 
 def test_what_the_metadata_request_shows() -> None:

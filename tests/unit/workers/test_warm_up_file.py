@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from prediction_logs import (
 from recording_version import RecordingVersion, signature
 from tf_runs import floats, make_engine, strings
 
+from ringserve.default_value import DefaultValue
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
 from ringserve.protos import message_module
@@ -80,6 +82,13 @@ def test_inputs_go_in_the_signatures_order(tmp_path: Path) -> None:
     version = RecordingVersion(signature("serving_default", a="float", b="string"))
     replay(tmp_path, version, predict_log({"b": text_proto(b"u", b"v"), "a": tensor_proto([3])}, output_filter=["y"]))
     assert version.runs == [("serving_default", [floats(3), strings([b"u", b"v"])])]
+
+
+def test_inputs_that_a_request_leaves_out_have_their_default_values(tmp_path: Path) -> None:
+    default = DefaultValue("b", text_proto(b"d").SerializeToString())
+    version = RecordingVersion(replace(signature("serving_default", a="float", b="string"), defaults=(default,)))
+    replay(tmp_path, version, predict_log({"a": tensor_proto([3, 4])}), num_request_iterations_for_warmup=2)
+    assert version.runs == [("serving_default", [floats(3, 4), strings([b"d"])])] * 2
 
 
 def text_proto(*texts: bytes) -> Any:
