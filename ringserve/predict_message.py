@@ -182,7 +182,7 @@ def _read_entry(message: Buffer, start: int, stop: int, found: dict[str, UnreadT
 
 
 def read_model_spec(message: Buffer, start: int, stop: int, earlier: SentModelSpec = _NO_SPEC) -> SentModelSpec:
-    """A ModelSpec between two offsets, merged into an earlier one. Raises WireError where it is none, unless it was checked."""
+    """A ModelSpec between two offsets, merged into an earlier one. Raises WireError, but not if it was checked."""
     name, version, label, signature_name = earlier
     for number, wire, begin, end in fields(message, start, stop):
         if wire != BYTES:

@@ -35,7 +35,7 @@ class TurnLoop(uvloop.Loop):
         asyncio._set_running_loop(self)
 
     def try_now(self, callback: Callable[[], None]) -> bool:
-        """Call it in the calling thread, which has adopted this loop. False: it was not called, since another callback runs."""
+        """Call it in the calling thread, which has adopted this loop. False: another callback runs; it was not called."""
         if not self._turn.acquire(blocking=False):
             return False
         try:

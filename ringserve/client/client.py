@@ -11,8 +11,8 @@ from ringserve.client import answer_reader
 from ringserve.client.address import Address
 from ringserve.client.answers import Classification, Metadata, Prediction, Regression, VersionState
 from ringserve.client.call_future import CallFuture
-from ringserve.client.example_features import Example, one_serialised, serialised
 from ringserve.client.deadline import Deadline, limit
+from ringserve.client.example_features import Example, one_serialised, serialised
 from ringserve.client.grpc_transport import GrpcTransport
 from ringserve.client.key import beside
 from ringserve.client.predict_requests import PredictRequests, Which

@@ -9,7 +9,7 @@ from ringserve.client.transport import CallMetadata
 from ringserve.errors import Code, ServingError
 
 _NAME: Final = "x-ringserve-key"
-_SENDABLE: Final = re.compile(r"|[!-~]|[!-~][ -~]*[!-~]")  # gRPC's rule; spaces at the ends may get lost on the way
+_SENDABLE: Final = re.compile(r"([!-~]([ -~]*[!-~])?)?")  # gRPC's rule; spaces at the ends may get lost on the way
 
 
 def beside(key: str | None) -> CallMetadata:

@@ -69,7 +69,7 @@ def test_a_killed_front_end_is_replaced_and_clients_connect_again(models: Path) 
         outcome = load.stop()
         assert outcome.wrong == []
         assert set(outcome.failed) <= {"UNAVAILABLE"}, outcome.texts
-        assert outcome.failed.total() <= 2 * 50, "what was on its way alone"
+        assert outcome.failed.total() <= 4 * 50, "what was on its way, and a call or two that tried to connect"
         assert outcome.slowest < BACK
         wait_until(lambda: len(server.lanes()) == len(before), 5, "the lanes of the dead process dropped")
 

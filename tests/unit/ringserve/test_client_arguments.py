@@ -74,7 +74,8 @@ def test_versions_that_are_none(pair: Pair, version: Any) -> None:
 
 
 def test_a_version_of_numpys_and_an_input_without_a_name(pair: Pair) -> None:
-    for version in (np.int64(3), np.array(3)):
+    versions: list[Any] = [np.int64(3), np.array(3)]
+    for version in versions:
         assert pair[1].predict("m", [1.0], version=version)["y"].tolist() == [2.5]
 
 
@@ -112,8 +113,9 @@ def test_names_that_are_no_text(pair: Pair, arguments: dict[str, Any]) -> None:
 def test_other_calls_and_names_that_are_no_text(pair: Pair) -> None:
     client = pair[1]
     nothing: Any = b"m"
-    for call in (client.is_ready, client.status, client.metadata):
-        refused(lambda call=call: call(nothing))
+    refused(lambda: client.is_ready(nothing))
+    refused(lambda: client.status(nothing))
+    refused(lambda: client.metadata(nothing))
     refused(lambda: client.classify(nothing, [{"x": 1.0}]))
     refused(lambda: client.regress("m", [{"x": 1.0}], signature=nothing))
 
@@ -210,8 +212,8 @@ def test_a_key_goes_beside_the_message(pair: Pair) -> None:
     server, client = pair
     keys: list[str | None] = []
 
-    def noting(answer: Callable[[bytes, Any], Any]) -> Callable[[bytes, Any], Any]:
-        def noted(message: bytes, call: Any) -> Any:
+    def noting(answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def noted(message: Any, call: Any) -> Any:
             keys.append(dict(call.invocation_metadata()).get("x-ringserve-key"))
             return answer(message, call)
 
