@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -13,6 +14,10 @@ from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 
 _FIELD: Final = "signature_def"
+
+_MOST_FLOAT: Final = float.fromhex("0x1.fffffep+127")
+_ROUNDED_UP: Final = 3.41e38
+_FLOATS: Final = frozenset(("float_val", "scomplex_val"))
 
 #: A version's answer is always the same.
 _answers: WeakKeyDictionary[Version, bytes] = WeakKeyDictionary()
@@ -46,10 +51,26 @@ def _answer(messages: Any, version: Version) -> bytes:
     from google.protobuf import json_format  # noqa: PLC0415 - only where metadata is asked for
 
     signatures = messages.SignatureDefMap()
-    json_format.ParseDict({"signature_def": version.metadata}, signatures)
+    json_format.ParseDict({"signature_def": _within_floats(version.metadata)}, signatures)
     response = messages.GetModelMetadataResponse()
     response.model_spec.name = version.id.name
     response.model_spec.version.value = version.id.version
     response.metadata[_FIELD].Pack(signatures)
     answer: bytes = response.SerializeToString()
     return answer
+
+
+def _within_floats(value: Any) -> Any:
+    """The shortest text of the largest float is a number beyond it, which the parser refuses. No other number changes."""
+    if isinstance(value, dict):
+        return {
+            name: [_at_most_a_float(number) for number in inner] if name in _FLOATS else _within_floats(inner)
+            for name, inner in value.items()
+        }
+    return value
+
+
+def _at_most_a_float(number: Any) -> Any:
+    if isinstance(number, float) and _MOST_FLOAT < abs(number) < _ROUNDED_UP:
+        return math.copysign(_MOST_FLOAT, number)
+    return number

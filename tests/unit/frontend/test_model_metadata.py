@@ -244,3 +244,15 @@ def test_bytes_that_are_no_request() -> None:
     with pytest.raises(ServingError, match="The request is no GetModelMetadataRequest: ") as caught:
         get_model_metadata(b"\x0a\x7f", Catalog())
     assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("number", [3.4028234663852886e38, -3.4028234663852886e38, 3.4028232635611926e38])
+def test_the_largest_floats_as_defaults(number: float) -> None:
+    graph = META_GRAPH.MetaGraphDef()
+    default = graph.signature_def["s"].defaults["x"]
+    default.dtype = 1
+    default.float_val.append(number)
+    catalog = Catalog()
+    add(catalog, read_signatures(memoryview(graph.SerializeToString()))[1])
+    _, found = ask(catalog, request("m", "signature_def"))
+    assert list(found.signature_def["s"].defaults["x"].float_val) == [number]
