@@ -49,6 +49,7 @@ class Conversation:
         self.front_end = front_end
         self.options = options
         self.key = stream.metadata(KEY)
+        self.odd = asyncio.Lock()
         self._stream = stream
         self._timeout, self._began = stream.timeout, monotonic_ns()
         self._loop = asyncio.get_running_loop()

@@ -19,11 +19,14 @@ _UNKNOWN = ModelSpec("")
 
 
 class Owner(Protocol):
-    """The stream, as its requests see it. `key`: of labels that split their requests."""
+    """The stream, as its requests see it. `key`: of labels that split their requests; `odd`: held while a thread reads a
+    request that no client writes, as threads that are many leave the loop little of its time.
+    """
 
     front_end: FrontEnd
     options: BodyOptions
     key: str | None
+    odd: asyncio.Lock
 
     def can_wait(self) -> bool:
         """Is another request of the stream in a lane, so that there will be room?"""
@@ -114,7 +117,8 @@ class StreamedCall:
     async def _look(self, message: bytes, at: int, end: int) -> None:
         """For the request, where that takes long; and all that comes then."""
         try:
-            request, timeout = await in_thread(request_at, message, at, end)
+            async with self._owner.odd:
+                request, timeout = await in_thread(request_at, message, at, end)
         except Exception as error:
             self._fail(error)
             return
@@ -128,7 +132,8 @@ class StreamedCall:
         call = self._call
         try:
             if request is not None:
-                body = await in_thread(PredictBody, request, self._owner.options)
+                async with self._owner.odd:
+                    body = await in_thread(PredictBody, request, self._owner.options)
                 del request
                 self._resolve(body)
                 del body

@@ -463,7 +463,7 @@ async def test_long_requests_are_looked_through_in_threads(monkeypatch: pytest.M
         return await in_thread(function, *arguments)
 
     def odd(made: Any, fields: int) -> bytes:
-        data = made.SerializeToString() + b"\x18\x00" * fields
+        data: bytes = made.SerializeToString() + b"\x18\x00" * fields
         return b"\x0a" + varint(len(data)) + data
 
     monkeypatch.setattr("frontend.grpc.streamed_call.in_thread", noted)
@@ -487,6 +487,35 @@ async def test_long_requests_are_looked_through_in_threads(monkeypatch: pytest.M
         assert values[3] == [2]
         assert values[4][0] is Code.INVALID_ARGUMENT and "ringserve.StreamedRequest" in str(values[4][1])
         assert values[5] == (Code.DEADLINE_EXCEEDED, TIMED_OUT)
+        await freed(on, worker)
+
+
+@on_loop
+async def test_threads_read_odd_requests_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one stream: they share the processor with the loop."""
+    reading: list[str] = []
+    most = 0
+
+    async def noted(function: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal most
+        reading.append(function.__name__)
+        most = max(most, reading.count("request_at") + reading.count("PredictBody"))
+        try:
+            return await in_thread(function, *arguments)
+        finally:
+            reading.remove(function.__name__)
+
+    monkeypatch.setattr("frontend.grpc.streamed_call.in_thread", noted)
+    async with stage() as on, conversation(on) as (stream, _):
+        _, worker = await on.open()
+        odd = request(1).request.SerializeToString() + b"\x50\x00" * 2000
+        sent = b"\x0a" + varint(len(odd)) + odd
+        stream.send_bytes((b"\x0a" + varint(len(sent)) + sent) * 10)
+        sent += b"\x18\x00"
+        stream.send_bytes((b"\x0a" + varint(len(sent)) + sent) * 10)
+        await answered(on, worker, 20)
+        assert await stream.answered(20) == [[2]] * 20
+        assert most == 1
         await freed(on, worker)
 
 
