@@ -15,7 +15,8 @@ from frontend.bodies.json_answer import JsonAnswer
 from frontend.bodies.kinds import Kind, accepted_kind, kind_of
 from frontend.bodies.message_body import MessageAnswer, MessageBody
 from frontend.bodies.numpy_bodies import NpyAnswer, NpyBody, NpzAnswer, NpzBody
-from frontend.bodies.predict_request_body import PredictRequestBody, PredictResponseAnswer, read_predict_request
+from frontend.bodies.predict_messages import read_predict_request
+from frontend.bodies.predict_request_body import PredictRequestBody, PredictResponseAnswer
 from frontend.bodies.raw_body import DTYPE, SHAPE, RawAnswer, RawBody
 from frontend.bodies.tensor_body import AskingBody, TensorAnswer
 from frontend.bodies.tensor_message import read_request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from frontend.bodies.body_options import BodyOptions
-from frontend.bodies.predict_request_body import PROTOBUF
+from frontend.bodies.predict_messages import PROTOBUF
 from frontend.classification import classification
 from frontend.grpc.example_answer import classification_result, regression_result, response
 from frontend.grpc.example_messages import example_message

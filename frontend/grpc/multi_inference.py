@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from frontend.bodies.body_options import BodyOptions
-from frontend.bodies.predict_request_body import PROTOBUF
+from frontend.bodies.predict_messages import PROTOBUF
 from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.classification import classification

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from frontend.bodies.body_options import BodyOptions, Buffer
-from frontend.bodies.predict_request_body import PROTOBUF, READ, predict_tensors, read_predict_request
+from frontend.bodies.predict_messages import PROTOBUF, READ, predict_tensors, read_predict_request
 from frontend.bodies.tensor_body import chosen
-from frontend.catalog import ModelSpec
+from frontend.grpc.model_spec import checked
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
-from ringserve.errors import Code, ServingError
-from ringserve.predict_message import SentModelSpec, is_plain_request
+from ringserve.predict_message import is_plain_request
 from ringserve.predict_request import predict_signature
 from ringserve.predict_response import predict_response
 from ringserve.servable import ServableId
@@ -34,7 +33,7 @@ class PredictBody:
         self._request = read_predict_request(message)
         self._options = options
         self._outputs = self._request.output_filter
-        self.spec = _model_spec(self._request.model_spec)
+        self.spec = checked(self._request.model_spec)
 
     @property
     def heavy(self) -> bool:
@@ -52,12 +51,3 @@ class PredictBody:
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
         named = [(signature.outputs[index].alias, *outputs[index]) for index in chosen(self._outputs, signature)]
         return Answer(predict_response(servable, signature.name, named, self._options.tensor_content), PROTOBUF)
-
-
-def _model_spec(sent: SentModelSpec | None) -> ModelSpec:
-    """As `frontend.grpc.model_spec.model_spec` of the message object."""
-    if sent is None:
-        raise ServingError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
-    if not sent.name:
-        raise ServingError(Code.INVALID_ARGUMENT, "ModelSpec has no name specified.")
-    return ModelSpec(sent.name, sent.version, sent.label)

@@ -328,7 +328,7 @@ def test_json_with_one_output_of_several(catalogue: RunningServer) -> None:
             'Serving signature name: "nope" not found in signature def',
         ),
         (MSGPACK, msgpack.packb({"inputs": [["x", "float", [1], b"abcd"]], "model": "other"}), {}, "other"),
-        (PROTOBUF, b"\xff", {}, "the body is no message"),
+        (PROTOBUF, b"\xff", {}, "the request is no message"),
         (PROTOBUF, b"", {}, "input size does not match signature: 0!=1"),
         (PROTOBUF, write_protobuf({"x": X}, signature_name="nope")[0], {}, 'Serving signature key "nope" not found.'),
         (PROTOBUF, write_protobuf({"x": np.float64(X)})[0], {}, "Expects arg[0] to be float but double is provided"),

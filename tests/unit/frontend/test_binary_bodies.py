@@ -215,7 +215,7 @@ def test_what_a_body_is_to_the_front_end(kind: str) -> None:
 
 def test_requests_are_read_without_protobuf() -> None:
     code = (
-        "import sys\nfrom frontend.bodies.predict_request_body import read_predict_request\n"
+        "import sys\nfrom frontend.bodies.predict_messages import read_predict_request\n"
         f"request = read_predict_request({predict_request(x=numbers('float', 1)).SerializeToString()!r})\n"
         "assert request.tensors['x'].decode()\n"
         "assert not [name for name in sys.modules if name.startswith(('google.protobuf', 'tensorflow'))]"
