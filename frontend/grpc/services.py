@@ -8,8 +8,9 @@ from typing import Final, TypeVar
 from frontend.bodies.body_options import BodyOptions
 from frontend.front_end import FrontEnd
 from frontend.grpc.example_bodies import ClassifyBody, RegressBody
-from frontend.grpc.exchange import KEY, Inference
+from frontend.grpc.exchange import Inference
 from frontend.grpc.health import Health
+from frontend.grpc.inference_request import KEY
 from frontend.grpc.methods import Lookup, Method, taken
 from frontend.grpc.model_metadata import get_model_metadata
 from frontend.grpc.model_status import get_model_status

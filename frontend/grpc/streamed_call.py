@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Protocol
 
 from frontend.bodies.body_options import BodyOptions, Buffer
 from frontend.call import Call
-from frontend.catalog import ModelSpec
-from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
+from frontend.grpc.inference_request import UNKNOWN, InferenceRequest
 from frontend.grpc.predict_body import SHORT, PredictBody, is_long
 from frontend.grpc.streamed_messages import failed_result, plain_request_at, request_at, result_head
-from frontend.heavy_work import in_thread, is_heavy_answer
+from frontend.heavy_work import in_thread
 from ringserve.errors import Code, ServingError
-
-_UNKNOWN = ModelSpec("")
 
 
 class Owner(Protocol):
@@ -35,59 +33,62 @@ class Owner(Protocol):
         """The request has its result, of so many bytes."""
 
 
-class StreamedCall:
+class StreamedCall(InferenceRequest):
     """`begin` it; it tells its owner when it has a `result`, the parts of what a StreamedResults has for it. `close` it if
     nobody wants that any more.
 
     `told`: it is in a lane, and told of its completion; `kept_out`: its lane is full, `submit` is to be called again.
     """
 
-    __slots__ = ("_call", "_owner", "_task", "kept_out", "result", "size", "told")
+    __slots__ = ("_owner", "kept_out", "result", "size", "told")
 
     def __init__(self, owner: Owner, timeout: int, began: int) -> None:
         """`timeout` in ns from `began` on, 0: none; `began`: ns of CLOCK_MONOTONIC."""
+        super().__init__(Call(owner.front_end, UNKNOWN, "predict", "GRPC", timeout, began))
         self._owner = owner
-        self._call = Call(owner.front_end, _UNKNOWN, "predict", "GRPC", timeout, began)
-        self._task: asyncio.Task[None] | None = None
         self.result: tuple[bytes, ...] | None = None
         self.size = 0  # bytes: of the request, later of the result; its owner's word
         self.told = False
         self.kept_out = False
 
     def begin(self, message: bytes, at: int, end: int) -> None:
-        """Decode, resolve and submit the request that lies in a message there; what takes long goes to a task."""
-        call, owner = self._call, self._owner
+        """Decode, resolve and submit the request that lies in a message there."""
         self.size = end - at
         try:
             found = plain_request_at(message, at, end)
             if found is None:
                 if end - at > SHORT:
-                    self._task = asyncio.get_running_loop().create_task(self._look(message, at, end))
+                    self._work(self._run(functools.partial(self._look, message, at, end)))
                     return
                 found = request_at(message, at, end)
             request, timeout = found
             del found
             if timeout:
-                call.limit(timeout)
+                self._call.limit(timeout)
             if is_long(request):
-                self._task = asyncio.get_running_loop().create_task(self._run(request))
+                self._work(self._run(functools.partial(self._read, request)))
                 return
-            body = PredictBody(request, owner.options)
+            body = PredictBody(request, self._owner.options)
             del request
-            self._resolve(body)
-            if not body.heavy:
-                call.read_inputs()
-                if call.can_be_told:
-                    self.submit()
-                    return
-            self._task = asyncio.get_running_loop().create_task(self._run())
+            self._take(body)
         except Exception as error:
             self._fail(error)
 
-    def _resolve(self, body: PredictBody) -> None:
-        spec = body.spec
-        self._call.spec = spec if spec.label is None else spec._replace(key=self._owner.key)
-        self._call.resolve(body)
+    async def _look(self, message: bytes, at: int, end: int) -> PredictBody:
+        """For the request, where that takes long, and read it."""
+        async with self._owner.odd:
+            request, timeout = await in_thread(request_at, message, at, end)
+        del message
+        if timeout:
+            self._call.limit(timeout)
+        return await self._read(request)
+
+    async def _read(self, request: Buffer) -> PredictBody:
+        async with self._owner.odd:
+            return await in_thread(PredictBody, request, self._owner.options)
+
+    def _key(self) -> str | None:
+        return self._owner.key
 
     def submit(self) -> None:
         """Into its lane; where that is full, and a request before it will make room, it is kept out for now."""
@@ -100,61 +101,15 @@ class StreamedCall:
             if not self.kept_out:
                 self._fail(error)
 
-    def _told(self, error: ServingError | None) -> None:
-        """The request is completed, or has ended in an error. Raises nothing: others are told next."""
-        if error is not None:
-            self._fail(error)
-            return
-        call = self._call
-        try:
-            if is_heavy_answer(call.read_outputs()):
-                self._task = asyncio.get_running_loop().create_task(self._run())
-            else:
-                self._finish(call.encode().body)
-        except Exception as unforeseen:
-            self._fail(unforeseen)
+    _submit = submit
 
-    async def _look(self, message: bytes, at: int, end: int) -> None:
-        """For the request, where that takes long; and all that comes then."""
-        try:
-            async with self._owner.odd:
-                request, timeout = await in_thread(request_at, message, at, end)
-        except Exception as error:
-            self._fail(error)
-            return
-        del message
-        if timeout:
-            self._call.limit(timeout)
-        await self._run(request)
+    def _answer(self, message: bytes) -> None:
+        head = result_head(len(message))
+        self.result = (head, message)
+        self._owner.answered(self, len(head) + len(message))
 
-    async def _run(self, request: Buffer | None = None) -> None:
-        """All that has not been done yet."""
-        call = self._call
-        try:
-            if request is not None:
-                async with self._owner.odd:
-                    body = await in_thread(PredictBody, request, self._owner.options)
-                del request
-                self._resolve(body)
-                del body
-            if not call.has_inputs:
-                await in_thread(call.read_inputs)
-            await call.run()
-            heavy = is_heavy_answer(call.read_outputs())
-            self._finish((await in_thread(call.encode) if heavy else call.encode()).body)
-        except Exception as error:
-            self._fail(error)
-
-    def _finish(self, response: bytes) -> None:
-        self._call.close()
-        head = result_head(len(response))
-        self.result = (head, response)
-        self._owner.answered(self, len(head) + len(response))
-
-    def _fail(self, error: Exception) -> None:
-        serving = as_serving_error(error)
-        self._call.close(serving.code)
-        result = failed_result(serving)
+    def _refuse(self, error: ServingError) -> None:
+        result = failed_result(error)
         self.result = (result,)
         self._owner.answered(self, len(result))
 

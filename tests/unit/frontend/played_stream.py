@@ -10,7 +10,7 @@ from typing import Any
 from front_end_stage import Stage, until
 
 from frontend.bodies.body_options import BodyOptions
-from frontend.grpc.exchange import KEY
+from frontend.grpc.inference_request import KEY
 from frontend.grpc.predict_stream import PredictStream
 from ringserve.errors import Code
 from ringserve.protos import message_module
