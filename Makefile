@@ -7,6 +7,7 @@ MODELS := build/models
 PORT ?= 8501
 GRPC_PORT ?= 8500
 ARGS ?=
+JOBS ?= 2
 
 .PHONY: serve test lint format type unit bench docs clean
 
@@ -30,9 +31,9 @@ serve: $(VENV)/installed
 ## test: lint, types, all tests
 test: lint type unit
 
-## unit: all tests, without lint and types (ARGS=more for pytest)
+## unit: all tests, without lint and types (ARGS=more for pytest, JOBS=2 files at a time)
 unit: $(VENV)/installed
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

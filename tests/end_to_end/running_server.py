@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import re
 import signal
 import socket
@@ -11,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,13 +34,29 @@ _BIN = Path(sys.executable).parent
 RINGSERVE = (str(_BIN / "ringserve"), "serve")
 TENSORFLOW_MODEL_SERVER = (str(_BIN / "tensorflow_model_server"),)
 
+_PORTS = range(12_000, 32_000)
+_RUNS = 8  # at a time
+
 _STARTED = re.compile(r"Exporting HTTP/REST API at:localhost:(\d+)")
 
 
+def _ports() -> Iterator[int]:
+    """Below those that clients get, and others than those of a test run beside this one."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    mine = range(_PORTS.start + worker % _RUNS, _PORTS.stop, _RUNS)
+    begin = random.randrange(len(mine))
+    return itertools.cycle((*mine[begin:], *mine[:begin]))
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    for port in _PORTS_TO_TRY:
+        with suppress(OSError), socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is no end of ports")
+
+
+_PORTS_TO_TRY = _ports()
 
 
 class RunningServer:

@@ -111,7 +111,7 @@ def test_every_service_is_described() -> None:
 @pytest.mark.parametrize(
     "wanted",
     [
-        {"file_containing_symbol": "tensorflow.serving.SessionService"},
+        {"file_containing_symbol": "tensorflow.serving.NoService"},
         {"file_containing_symbol": "tensorflow.serving.PredictionService.PredictStreamed"},
         {"file_containing_symbol": ""},
         {"file_containing_symbol": "..\0é"},
