@@ -123,13 +123,14 @@ class CompletionQueue:
 
     def _begun(self, event: Any) -> None:
         if event.success:  # otherwise the server stops
-            with suppress(ValueError):  # the server has begun to stop meanwhile
-                self._accept()
             try:
                 self._arrived(event)
             except BaseException:
                 event.call.cancel()  # nobody else would end it
                 raise
+            finally:
+                with suppress(ValueError):  # the server has begun to stop meanwhile
+                    self._accept()
 
     def _shut_down(self, _: Any) -> None:
         """All calls have ended."""

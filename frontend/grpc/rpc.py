@@ -74,15 +74,16 @@ class UnaryRpc(Rpc):
         self.gone: Callable[[], None] | None = None
         self._begin: Callable[[UnaryRpc], None] | None = begin
         receive_message(self._call, self._received)
-        receive_close(self._call, self._closed)
 
     def _received(self, event: Any) -> None:
+        call = self._call
         message = received_message(event)
         if message is not None:
             self.message = message
             self._queue.do_now(self._start)
         else:
             self._queue.hand_over(self._refuse)
+        receive_close(call, self._closed)  # only now: the request is on its way meanwhile
 
     def _closed(self, event: Any) -> None:
         if was_cancelled(event):
