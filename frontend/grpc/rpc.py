@@ -202,13 +202,11 @@ class StreamRpc(Rpc):
             self._read.set_result(None)
 
     async def read(self) -> bytes | None:
-        if self._closing is not None:
-            return None
-        if not self._messages:
+        while not self._messages and self._closing is None:  # it may be told of a message that was read already
             self._read = asyncio.get_running_loop().create_future()
             await self._read
-            if not self._messages:  # the server stops
-                return None
+        if self._closing is not None:
+            return None
         with self._lock:
             message = self._messages[0]
             if message is None:

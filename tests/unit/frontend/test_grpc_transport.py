@@ -180,6 +180,46 @@ def test_streams() -> None:
     run(test)
 
 
+def test_a_stream_that_is_told_of_what_it_has_read() -> None:
+    """Messages come while its handler is busy, and their announcement when they are read already."""
+
+    async def count(stream: Stream) -> None:
+        number = 0
+        while await stream.read() is not None:
+            number += 1
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+        await stream.write(str(number).encode())
+
+    async def test(server: Echo, channel: grpc.aio.Channel) -> None:
+        server.streams[b"/t/Count"] = count
+        for _ in range(20):
+            call = channel.stream_unary("/t/Count")
+            assert await call(iter([b"x"] * 300)) == b"300"
+
+    run(test)
+
+
+def test_an_announcement_alone_is_not_the_end() -> None:
+    async def echo(stream: Stream) -> None:
+        assert isinstance(stream, StreamRpc)
+        asyncio.get_running_loop().call_soon(stream._look)
+        while (message := await stream.read()) is not None:
+            asyncio.get_running_loop().call_soon(stream._look)
+            await stream.write(message)
+
+    async def test(server: Echo, channel: grpc.aio.Channel) -> None:
+        server.streams[b"/t/Echo"] = echo
+        call = channel.stream_stream("/t/Echo")()
+        for _ in range(3):
+            await call.write(b"x")
+            assert await call.read() == b"x"
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+
+    run(test)
+
+
 def test_a_stream_whose_client_goes() -> None:
     ended = asyncio.Event()
 
