@@ -209,8 +209,8 @@ def test_an_announcement_alone_is_not_the_end() -> None:
             await stream.write(message)
 
     async def test(server: Echo, channel: grpc.aio.Channel) -> None:
-        server.streams[b"/t/Echo"] = echo
-        call = channel.stream_stream("/t/Echo")()
+        server.streams[b"/t/Told"] = echo
+        call = channel.stream_stream("/t/Told")()
         for _ in range(3):
             await call.write(b"x")
             assert await call.read() == b"x"
