@@ -226,7 +226,8 @@ def test_a_stream_whose_client_goes() -> None:
     async def wait(stream: Stream) -> None:
         try:
             await stream.write(b"here")
-            await stream.read()
+            await stream.read()  # which may end before the call does
+            await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             ended.set()
             raise
