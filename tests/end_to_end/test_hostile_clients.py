@@ -152,9 +152,9 @@ def test_rubbish_behind_a_right_request(server: RunningServer, rubbish: bytes) -
 
 
 def test_a_body_longer_than_announced(server: RunningServer) -> None:
-    """What is too much is the next request, and no right one."""
+    """What is too much is the next request, and no right one; in one piece with the first it may take that down with it."""
     request = post(PREDICT, QUESTION + b"\r\n{}\r\n\r\n", length=len(QUESTION))
-    assert exchanged(server, request) in ([], [200], [200, 400])
+    assert exchanged(server, request) in ([], [200], [400], [200, 400])
 
 
 def test_a_body_shorter_than_announced(server: RunningServer) -> None:

@@ -165,7 +165,9 @@ class FrontEnd:
         self.bell = Doorbell.create()
         self.random = np.random.default_rng(seed)
         self.total = total
-        self.rows = np.zeros(total + 2048, np.uint64)  # by request number; 0: packed
+        self.rows = np.zeros(
+            2 * total, np.uint64
+        )  # by request number, of which kills may take more than the total; 0: packed
         self.worker: subprocess.Popen[bytes] | None = None
         self.packed_read = 0
         self.full = 0
