@@ -165,9 +165,8 @@ class FrontEnd:
         self.bell = Doorbell.create()
         self.random = np.random.default_rng(seed)
         self.total = total
-        self.rows = np.zeros(
-            2 * total, np.uint64
-        )  # by request number, of which kills may take more than the total; 0: packed
+        # By request number; 0: packed. Where workers are killed, there may be more requests than the total.
+        self.rows = np.zeros(2 * total, np.uint64)
         self.worker: subprocess.Popen[bytes] | None = None
         self.packed_read = 0
         self.full = 0
