@@ -105,7 +105,7 @@ class CompletionQueue:
         while not self._ended:
             try:
                 self._take_event()
-            except Exception:  # there may have been no memory for its message; whose call it was will end all the same
+            except Exception:  # there may have been no memory for its message: its call ends with its deadline
                 _logger.exception("an event failed in a way it never should")
             except BaseException:
                 _logger.critical("no event is taken any more: a new process is needed", exc_info=True)
