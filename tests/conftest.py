@@ -11,6 +11,12 @@ import pytest
 _MAKER = Path(__file__).parent / "models" / "make_models.py"
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes that are no text go by their argument's name: gzip writes the time into what it packs, and processes
+    that share a run must collect the same names."""
+    return argname if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable()) else None
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of SavedModels, `<name>/<version>/`: which there are is said in tests/models/make_models.py."""

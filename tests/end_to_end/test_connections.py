@@ -23,7 +23,7 @@ PREDICT = "/v1/models/half_plus_two:predict"
 HEAD = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\n".encode()
 GZIP = {"Content-Encoding": "gzip"}
 QUESTION, ANSWER = b'{"instances": [2.0, 4.0]}', {"predictions": [4.0, 5.0]}
-COMPRESSED = gzip.compress(QUESTION)
+COMPRESSED = gzip.compress(QUESTION, mtime=0)
 
 
 @pytest.fixture(scope="module")
