@@ -11,12 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from frontend.open_lane import TIMED_OUT, OpenLane, Pending, Tell
-from frontend.tensors import Tensor, unpacked
+from frontend.tensors import Array, Tensor, unpacked
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from shm import packed
+from shm.producer import LaneProducer
 
 #: The rows of a request: dtype number and shape of one row, for each input.
 Form = tuple[tuple[int, tuple[int, ...]], ...]
@@ -141,6 +142,24 @@ class Endpoint:
                 self._note(form, inputs)
         return self._submit_packed(inputs, rows, now, deadline, tell)
 
+    def takes_each(self, form: Form, rows_each: int) -> bool:
+        """Is there a lane with columns for requests of so many rows of this form?"""
+        lanes = self._columns.get(form)
+        return bool(lanes) and 0 < rows_each <= lanes[0].most_rows  # type: ignore[index]
+
+    def submit_each(
+        self, form: Form, columns: Sequence[Array], rows_each: int, timeout: int, tell: Tell
+    ) -> tuple[Pending, int]:
+        """Put many requests into the lane of the least busy worker, which `takes_each`: one after the other, so many rows
+        each. Returns how many of them found room, from the front. Raises ServingError: UNAVAILABLE when none did.
+        """
+        now = time.monotonic_ns()
+        lane = min(self._columns[form], key=_busyness)
+        found = lane.submit_each(columns, rows_each, now, now + timeout if timeout > 0 else 0, tell)
+        if found is None:
+            raise ServingError(Code.UNAVAILABLE, _FULL)
+        return found
+
     def _submit_packed(self, inputs: Sequence[Tensor], rows: int, now: int, deadline: int, tell: Tell | None) -> Pending:
         lane = self._base[0] if len(self._base) == 1 else min(self._base, key=_busyness)
         tensors = [tensor.packed() for tensor in inputs]
@@ -177,15 +196,34 @@ class Endpoint:
         if rows is not None:
             # Not strict: of one length by construction, and checking it is a tenth of what reading an answer costs.
             return [Tensor(dtype, array.shape, array) for dtype, array in zip(self._output_dtypes, rows)]  # noqa: B905
-        status, is_packed = producer.verdict(pending.number)
-        try:
-            if not status:
-                return [unpacked(tensor) for tensor in producer.answer_packed(pending.number)]
-            code = Code(status)
-            text = bytes(producer.answer_packed(pending.number)[0].data).decode("utf-8", "replace") if is_packed else ""
-        except (ValueError, IndexError) as error:
-            raise ServingError(Code.INTERNAL, f"The worker's answer is damaged: {error}") from error
-        raise ServingError(code, text)
+        return _packed_answer(producer, pending.number)
+
+    def answers(self, pending: Pending) -> tuple[Sequence[Array], dict[int, list[Tensor] | ServingError]]:
+        """Of completed requests that were submitted together: the outputs' rows, in the signature's order; and, by how many
+        they come after the first one, those whose rows mean nothing: they ended in an error, or in tensors of other shapes.
+        All are views, valid until `pending.done()`.
+        """
+        producer = pending.lane.producer
+        elsewhere: dict[int, list[Tensor] | ServingError] = {}
+        for index in producer.answers_elsewhere(pending.number, pending.last + 1 - pending.number):
+            try:
+                elsewhere[index] = _packed_answer(producer, pending.number + index)
+            except ServingError as error:
+                elsewhere[index] = error
+        return producer.rows_from(pending.number, pending.rows), elsewhere
+
+
+def _packed_answer(producer: LaneProducer, number: int) -> list[Tensor]:
+    """Raises ServingError with the error that the request ended in."""
+    status, is_packed = producer.verdict(number)
+    try:
+        if not status:
+            return [unpacked(tensor) for tensor in producer.answer_packed(number)]
+        code = Code(status)
+        text = bytes(producer.answer_packed(number)[0].data).decode("utf-8", "replace") if is_packed else ""
+    except (ValueError, IndexError) as error:
+        raise ServingError(Code.INTERNAL, f"The worker's answer is damaged: {error}") from error
+    raise ServingError(code, text)
 
 
 def _busyness(lane: OpenLane) -> int:

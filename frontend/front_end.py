@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from frontend.catalog import Catalog, Version, VersionStatus
-from frontend.endpoint import Endpoint
+from frontend.endpoint import Endpoint, Form
 from frontend.open_lane import OpenLane, Pending, Tell
 from frontend.request_counters import RequestCounters
 from frontend.shadow import Shadows
-from frontend.tensors import Tensor
+from frontend.tensors import Array, Tensor
 from ringserve.channel import AsyncChannel, Message
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
@@ -73,7 +73,7 @@ class FrontEnd:
             "open": self._on_open,
             "stop": self._on_stop,
         }
-        self._loop.add_reader(doorbell.fd, self._collect)
+        self._loop.add_reader(doorbell.fd, self.collect)
         self._loop.call_later(_EXPIRE_SECONDS, self._expire)
         self._channel.send({"type": "ready"})
 
@@ -91,8 +91,22 @@ class FrontEnd:
         version's handle until then. `copied`: its version's shadows may get a copy, for which there must be a future.
         """
         pending = endpoint.submit(inputs, timeout, tell)
-        self._busy.add(pending.lane)
-        lane = pending.lane
+        self._announce(pending.lane)
+        if self._shadows.rates and copied:
+            self._shadows.copy(endpoint, inputs, pending, timeout)
+        return pending
+
+    def submit_each(
+        self, endpoint: Endpoint, form: Form, columns: Sequence[Array], rows_each: int, timeout: int, tell: Tell
+    ) -> tuple[Pending, int]:
+        """Put many requests into a lane together: see `Endpoint.submit_each`."""
+        found = endpoint.submit_each(form, columns, rows_each, timeout, tell)
+        self._announce(found[0].lane)
+        return found
+
+    def _announce(self, lane: OpenLane) -> None:
+        """Have the worker look into the lane."""
+        self._busy.add(lane)
         # Requests of one turn of the loop share one ring at its end. One that comes alone rings at once: on a quiet server
         # the turn's end would only make it wait.
         if lane.waiting == 1 and self._alone:
@@ -101,9 +115,6 @@ class FrontEnd:
             if not self._to_ring:
                 self._loop.call_soon(self._ring)
             self._to_ring.add(lane.worker)
-        if self._shadows.rates and copied:
-            self._shadows.copy(endpoint, inputs, pending, timeout)
-        return pending
 
     @property
     def has_shadows(self) -> bool:
@@ -115,8 +126,8 @@ class FrontEnd:
             self._workers[worker].ring()
         self._to_ring.clear()
 
-    def _collect(self) -> None:
-        """The doorbell: workers have completed requests."""
+    def collect(self) -> None:
+        """The doorbell was rung: workers have completed requests."""
         self._doorbell.clear()
         collected = 0
         for lane in list(self._busy):
@@ -272,7 +283,7 @@ class FrontEnd:
         return text
 
     async def ask(self, message: Message) -> Message:
-        """Have the supervisor answer."""
+        """Have the supervisor answer. Its descriptors, "fds", are the caller's then."""
         call = next(self._calls)
         future = self._asked[call] = self._loop.create_future()
         try:
@@ -282,11 +293,15 @@ class FrontEnd:
         finally:
             del self._asked[call]
 
-    def _on_told(self, message: Message, _: list[int]) -> None:
+    def _on_told(self, message: Message, fds: list[int]) -> None:
         """The supervisor's answer."""
         future = self._asked.get(message["call"])
         if future is not None and not future.done():
+            message["fds"] = fds
             future.set_result(message)
+            return
+        for fd in fds:  # nobody waits for them any more
+            os.close(fd)
 
     @property
     def idle(self) -> bool:

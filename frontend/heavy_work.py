@@ -10,7 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 from frontend.tensors import Tensor
 
 HEAVY: Final = 1 << 20  # bytes of a message, or of an output, each of whose values is converted
-_MANY_TEXTS: Final = 10_000  # in an output
+MANY_TEXTS: Final = 10_000  # in an output
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +25,6 @@ def is_heavy_answer(outputs: Sequence[Tensor]) -> bool:
     """Would it hold up other requests for long to convert each of their values?"""
     for tensor in outputs:
         data = tensor.data
-        if (len(data) > _MANY_TEXTS) if isinstance(data, list) else (data.nbytes > HEAVY):
+        if (len(data) > MANY_TEXTS) if isinstance(data, list) else (data.nbytes > HEAVY):
             return True
     return False

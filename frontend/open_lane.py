@@ -20,7 +20,8 @@ Tell = Callable[[ServingError | None], None]
 
 
 class Pending:
-    """A request in a lane. Await `future` for its completion, then read its answer, then `done` it, whatever happened.
+    """A request in a lane, or several that were submitted together, from `number` to `last`. Await `future` for its
+    completion, then read its answer, then `done` it, whatever happened.
 
     With `tell` there is no future: it is called instead, in the loop's turn in which the completion is seen. Times are ns of
     CLOCK_MONOTONIC; the batch's, `begun` and `ended`, are there when the request is completed.
@@ -33,6 +34,7 @@ class Pending:
         "ended",
         "given_up",
         "lane",
+        "last",
         "number",
         "released",
         "rows",
@@ -49,9 +51,11 @@ class Pending:
         deadline: int,
         tell: Tell | None,
         future: asyncio.Future[None] | None,
+        count: int = 1,
     ) -> None:
         self.lane = lane
         self.number = number
+        self.last = number + count - 1
         self.rows = rows
         self.submitted = submitted
         self.deadline = deadline
@@ -81,20 +85,25 @@ class Pending:
 
     def done(self) -> None:
         """The answer has been read, or nobody waits for it any more: its slot may be used again."""
-        if self.number < self.lane.collected:
+        if self.last < self.lane.collected:
             self.lane.release(self)
         else:
             self.given_up = True
+            self.tell = None
             if self._future is not None:
                 self._future.cancel()  # nobody is to be told any more, also not one who only looks on
-            self.lane.producer.abandon(self.number)
+            for number in range(self.number, self.last + 1):
+                self.lane.producer.abandon(number)
 
 
 class OpenLane:
     """All on the event loop. `outstanding_rows` is the measure of how busy the worker behind it is."""
 
     __slots__ = (
+        "_begun",
         "_create_future",
+        "_end",
+        "_ended",
         "_unreleased",
         "_waiting",
         "avoided",
@@ -116,6 +125,7 @@ class OpenLane:
         self.collected = 0  # requests whose completion was told to those who wait
         # Kept: in Python 3.11 every look for the running loop is a system call (getpid).
         self._create_future: Callable[[], asyncio.Future[None]] = asyncio.get_running_loop().create_future
+        self._end = self._begun = self._ended = 0  # of the batch that the request was in that was looked at last
         self._waiting: deque[Pending] = deque()  # submitted, not collected
         self._unreleased: deque[Pending] = deque()
 
@@ -126,6 +136,16 @@ class OpenLane:
         number = self.producer.submit_rows(self.producer.submitted, rows, columns, now, deadline)
         return None if number == FULL else self._pend(number, rows, now, deadline, tell)
 
+    def submit_each(
+        self, columns: Sequence[Array], rows_each: int, now: int, deadline: int, tell: Tell
+    ) -> tuple[Pending, int] | None:
+        """The rows as requests of so many rows each: as many of them as there is room for, from the front, and how many
+        that is. They are told of together, when the last of them is completed. None when the lane is full.
+        """
+        number = self.producer.submitted
+        count = self.producer.submit_each(number, columns, now, deadline, rows_each)
+        return (self._pend(number, count * rows_each, now, deadline, tell, count), count) if count else None
+
     def submit_packed(
         self, tensors: Sequence[PackedTensor], rows: int, now: int, deadline: int, tell: Tell | None = None
     ) -> Pending | None:
@@ -133,9 +153,10 @@ class OpenLane:
         number = self.producer.submit_packed(self.producer.submitted, rows, tensors, now, deadline)
         return None if number == FULL else self._pend(number, rows, now, deadline, tell)
 
-    def _pend(self, number: int, rows: int, now: int, deadline: int, tell: Tell | None) -> Pending:
+    def _pend(self, number: int, rows: int, now: int, deadline: int, tell: Tell | None, count: int = 1) -> Pending:
         rows = max(rows, 1)  # a request without rows keeps the worker busy too
-        pending = Pending(self, number, rows, now, deadline, tell, None if tell is not None else self._create_future())
+        future = None if tell is not None else self._create_future()
+        pending = Pending(self, number, rows, now, deadline, tell, future, count)
         self._waiting.append(pending)
         self._unreleased.append(pending)
         self.outstanding_rows += rows
@@ -146,23 +167,27 @@ class OpenLane:
         completed = self.producer.completed
         before = self.collected
         waiting = self._waiting
-        end = begun = ended = 0  # of the batch that the next request was in
-        while self.collected < completed and waiting:
+        while waiting and waiting[0].last < completed:
             pending = waiting.popleft()
-            number = pending.number
-            if number >= end:
-                end, begun, ended, _ = self.producer.batch(number)
-                if not number < end <= completed:  # the worker's word, which is not trusted
-                    end = number + 1
-            self.collected = number + 1
+            if pending.number >= self._end:
+                self._next_batch(pending.number, completed)
+            pending.begun = self._begun
+            while pending.last >= self._end:
+                self._next_batch(self._end, completed)
+            pending.ended = self._ended
+            self.collected = pending.last + 1
             self.outstanding_rows -= pending.rows
             if pending.given_up:
                 self.release(pending)
             else:
-                pending.begun = begun
-                pending.ended = ended
                 pending.end()
         return self.collected - before
+
+    def _next_batch(self, number: int, completed: int) -> None:
+        """That of request `number`, the first of it."""
+        end, self._begun, self._ended, _ = self.producer.batch(number)
+        # The worker's word is not trusted.
+        self._end = end if number < end <= completed else number + 1
 
     def expire(self, now: int) -> None:
         """Tell those whose deadline has passed."""
@@ -176,13 +201,13 @@ class OpenLane:
         unreleased = self._unreleased
         until = -1
         while unreleased and unreleased[0].released:
-            until = unreleased.popleft().number
+            until = unreleased.popleft().last
         if until >= 0:
             self.producer.release(until + 1)
 
     @property
     def waiting(self) -> int:
-        """Requests submitted and not collected."""
+        """Requests submitted and not collected, those that were submitted together as one."""
         return len(self._waiting)
 
     @property

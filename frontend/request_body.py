@@ -13,11 +13,14 @@ JSON: str = "application/json"
 
 
 class Answer(NamedTuple):
-    """A body to send. `headers`: names and values besides the content's type and length."""
+    """A body to send. `headers`: names and values besides the content's type and length; `frames`: what follows the body
+    in protocols whose messages have several parts.
+    """
 
     body: bytes
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    frames: Sequence[bytes] = ()
 
 
 class AnswerFormat(Protocol):

@@ -95,6 +95,22 @@ class Meter:
             self._runs = count = self._runs + run
             cells[_SUM] = count
 
+    def ok_each(self, count: int, queue: int, run: int, total: int) -> None:
+        """As many successes, whose times are the same."""
+        if not count:
+            return
+        self.ok(queue, run, total)
+        if self._ok is None:  # its successor has counted the first
+            if self._successor is not None:
+                self._successor.ok_each(count - 1, queue, run, total)
+            return
+        more = count - 1
+        self._oks = self._ok[0] = self._oks + more
+        self._durations = _add(self._duration, self._durations, total, more)
+        if run and not (queue | run) >> _LONGEST_BITS and self._queue is not None:
+            self._queues = _add(self._queue, self._queues, queue, more)
+            self._runs = _add(self._run, self._runs, run, more)
+
     def failed(self, code: Code, total: int) -> None:
         """A request that ended in an error. Its `total` is not counted: upstream times successes only, and so do we."""
         cells = self._failed.get(code)
@@ -121,6 +137,13 @@ class Meter:
 
     def _cells(self, family: Family) -> memoryview:
         return self._table.cells(family.name, self._labels, family.words)
+
+
+def _add(cells: memoryview, before: int, time: int, count: int) -> int:
+    """To a histogram whose sum was `before`: as many times alike. Returns the new sum."""
+    cells[_bucket(TIME_BOUNDS, time)] += count
+    cells[_SUM] = after = before + time * count
+    return after
 
 
 class RequestCounters:

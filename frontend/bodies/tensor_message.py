@@ -10,7 +10,7 @@ An answer: `{"v": 1, "id", "model", "version", "signature", "outputs": [[name, d
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -32,6 +32,11 @@ _MOST_BAD: Final = 16  # bad fields that one error names
 _INT64: Final = 1 << 63
 _MOST_TIMEOUT_MS: Final = (1 << 31) - 1
 _MILLISECOND: Final = 1_000_000
+_MAP: Final = 0x80  # a small map, and its length
+_V_AND_ID: Final = msgpack.packb("v") + msgpack.packb(1) + msgpack.packb("id")
+_OUTPUTS: Final = msgpack.packb("outputs")
+#: Outputs of at least so many bytes are frames of their own, where a message has frames.
+INLINE_BELOW: Final = 64 << 10
 _BINS: Final = (
     (1 << 8, struct.Struct(">BB"), 0xC4),
     (1 << 16, struct.Struct(">BH"), 0xC5),
@@ -48,7 +53,9 @@ class MessageError(ServingError):
 
 
 class TensorRequest(NamedTuple):
-    """`identifier`: the message's "id"; "" and None for what it does not say; `timeout` in ns."""
+    """`identifier`: the message's "id"; "" and None for what it does not say; `timeout` in ns; `key`: requests of a label
+    that is split go the same way where this is the same.
+    """
 
     identifier: Any
     model: str
@@ -58,6 +65,7 @@ class TensorRequest(NamedTuple):
     outputs: tuple[str, ...]
     timeout: int | None
     inputs: dict[str, Tensor]
+    key: str | None = None
 
 
 def read_request(message: Buffer, most_bytes: int, frames: Sequence[Buffer] = ()) -> TensorRequest:
@@ -67,11 +75,28 @@ def read_request(message: Buffer, most_bytes: int, frames: Sequence[Buffer] = ()
     """
     fields = read_message(message, most_bytes)
     if not isinstance(fields, dict):
-        raise invalid(f"the message is a {_kind(fields)}; expected a map with inputs")
+        raise invalid(f"the message is a {kind_of(fields)}; expected a map with inputs")
+    return request_of(fields, most_bytes, frames)
+
+
+def identifier_of(fields: Mapping[str, Any]) -> Any:
+    """The "id" as it is sent back. Raises ServingError (INVALID_ARGUMENT) for what none may be."""
     identifier = fields.get("id")
     if isinstance(identifier, memoryview):
-        identifier = bytes(identifier)
+        return bytes(identifier)
+    if not isinstance(identifier, str | int | float | bytes | None):
+        raise invalid(f"id: {_shown(identifier)}; expected text, a number, bytes, a bool or nil")
+    return identifier
+
+
+def request_of(fields: Mapping[str, Any], most_bytes: int, frames: Sequence[Buffer] = ()) -> TensorRequest:
+    """Of a message that was unpacked: as `read_request`."""
     bad: list[str] = []
+    identifier = None
+    try:
+        identifier = identifier_of(fields)
+    except ServingError as error:
+        bad.append(error.message)
 
     def field(name: str, accepts: Callable[[Any], bool], expected: str) -> Any:
         value = fields.get(name)
@@ -81,9 +106,6 @@ def read_request(message: Buffer, most_bytes: int, frames: Sequence[Buffer] = ()
         return None
 
     field("v", lambda value: value == 1 and type(value) is int, "1, the only version of this message")
-    if not isinstance(identifier, str | int | float | bytes | None):
-        bad.append(f"id: {_shown(identifier)}; expected text, a number, bytes, a bool or nil")
-        identifier = None
     outputs = field("outputs", _are_names, "an array of names")
     timeout = field("timeout_ms", _is_timeout, f"whole milliseconds from 1 to {_MOST_TIMEOUT_MS}")
     inputs = _inputs(fields.get("inputs"), frames, most_bytes, bad)
@@ -96,6 +118,7 @@ def read_request(message: Buffer, most_bytes: int, frames: Sequence[Buffer] = ()
         tuple(map(readable, outputs or ())),
         timeout and timeout * _MILLISECOND,
         inputs,
+        _readable_or_none(field("key", _is_text, "text")),
     )
     if bad:
         more = f", and {len(bad) - _MOST_BAD} more" if len(bad) > _MOST_BAD else ""
@@ -191,10 +214,11 @@ def _shown(value: Any) -> str:
         return repr(readable(value[:64]))
     if isinstance(value, bool | int | float):
         return f"{value!r}"
-    return f"{_kind(value)} of {len(value)}" if hasattr(value, "__len__") else _kind(value)
+    return f"{kind_of(value)} of {len(value)}" if hasattr(value, "__len__") else kind_of(value)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What it is in a message."""
     kinds: dict[type, str] = {dict: "map", list: "array", bytes: "bin", memoryview: "bin", str: "str", int: "int"}
     return kinds.get(type(value), type(value).__name__.lower())
 
@@ -222,28 +246,47 @@ def answer_parts(
 
 
 def answer_frames(
-    identifier: Any, servable: ServableId, signature: Signature, outputs: Sequence[NamedOutput]
-) -> list[Buffer]:
-    """An answer whose `data` are indices of the frames that follow the message; strings are in the message itself."""
-    head = [_answer_head(identifier, servable, signature, len(outputs))]
-    frames: list[Buffer] = []
+    identifier: Any, servable: ServableId, signature: Signature, outputs: Sequence[NamedOutput], errors: Any = None
+) -> list[bytes]:
+    """An answer whose large outputs are frames that follow the message, their `data` the frames' indices. All of it is
+    copied: the client may take it whenever it likes. `errors`: what the message says besides, if anything.
+    """
+    head: list[Buffer] = [_answer_head(identifier, servable, signature, len(outputs), errors)]
+    frames: list[bytes] = []
     for alias, tensor in outputs:
         head.append(_output_head(alias, tensor))
         if isinstance(tensor.data, list):
             head.append(msgpack.packb(tensor.data))
+        elif tensor.data.nbytes < INLINE_BELOW:
+            data = bytes_of(tensor.data)
+            head += [_bin_head(len(data)), data]
         else:
             head.append(msgpack.packb(len(frames)))
-            frames.append(bytes_of(tensor.data))
+            frames.append(tensor.data.tobytes())
     return [b"".join(head), *frames]
 
 
-def _answer_head(identifier: Any, servable: ServableId, signature: Signature, outputs: int) -> bytes:
+def _answer_head(identifier: Any, servable: ServableId, signature: Signature, outputs: int, errors: Any = None) -> bytes:
     """The message up to its first output."""
-    fields = {"v": 1, "id": identifier, "model": servable.name, "version": servable.version, "signature": signature.name}
-    packed: bytes = msgpack.packb(fields, unicode_errors="surrogateescape")
+    fields = {"model": servable.name, "version": servable.version, "signature": signature.name}
+    if errors:
+        fields["errors"] = errors
     packer = msgpack.Packer()
-    # The first byte says how many fields there are: one more, whose value is still to come.
-    return b"".join((bytes((packed[0] + 1,)), packed[1:], msgpack.packb("outputs"), packer.pack_array_header(outputs)))
+    begin = bytes((_MAP + 3 + len(fields),)) + _V_AND_ID
+    packed = (msgpack.packb(part) for field in fields.items() for part in field)
+    given_back: bytes = msgpack.packb(identifier, unicode_errors="surrogateescape")
+    return b"".join((begin, given_back, *packed, _OUTPUTS, packer.pack_array_header(outputs)))
+
+
+def answer_heads(servable: ServableId, signature: Signature, outputs: Sequence[NamedOutput]) -> tuple[bytes, list[bytes]]:
+    """What answers have in common that differ in their ids and in the numbers of small outputs alone: what stands before
+    the id, and what stands before each output's numbers, first of all what is between the id and them.
+    """
+    whole = _answer_head(None, servable, signature, len(outputs))
+    at = 1 + len(_V_AND_ID)
+    heads = [_output_head(alias, tensor) + _bin_head(tensor.data.nbytes) for alias, tensor in outputs]  # type: ignore[union-attr]
+    heads[0] = whole[at + 1 :] + heads[0]  # nil takes one byte
+    return whole[:at], heads
 
 
 def _output_head(alias: str, tensor: Tensor) -> bytes:

@@ -9,16 +9,17 @@ from typing import Protocol
 from frontend.bodies.body_options import BodyOptions
 from frontend.call import Call
 from frontend.front_end import FrontEnd
-from frontend.grpc.inference_request import KEY, UNKNOWN, GrpcBody, InferenceRequest
-from frontend.grpc.rpc import UnaryRpc, code_of_the_gone
+from frontend.grpc.rpc import KEY, UnaryRpc, code_of_the_gone
 from frontend.heavy_work import in_thread
+from frontend.inference_request import UNKNOWN, AskingMessage, InferenceRequest
+from frontend.request_body import Answer
 from ringserve.errors import ServingError
 
 
 class BodyKind(Protocol):
     """Reads one. Raises ServingError."""
 
-    def __call__(self, message: bytes, options: BodyOptions, /) -> GrpcBody: ...
+    def __call__(self, message: bytes, options: BodyOptions, /) -> AskingMessage: ...
 
 
 class Inference:
@@ -67,8 +68,8 @@ class Exchange(InferenceRequest):
     def _submit(self) -> None:
         self._call.submit(self._told)
 
-    def _answer(self, message: bytes) -> None:
-        self._rpc.finish(message)
+    def _answer(self, answer: Answer) -> None:
+        self._rpc.finish(answer.body)
 
     def _refuse(self, error: ServingError) -> None:
         self._rpc.fail(error)

@@ -14,8 +14,7 @@ from typing import Final
 
 from frontend.bodies.body_options import BodyOptions
 from frontend.front_end import FrontEnd
-from frontend.grpc.inference_request import KEY
-from frontend.grpc.rpc import code_of_the_gone
+from frontend.grpc.rpc import KEY, code_of_the_gone
 from frontend.grpc.stream import Stream
 from frontend.grpc.streamed_call import StreamedCall
 from frontend.grpc.streamed_messages import requests_in

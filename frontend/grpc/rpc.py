@@ -24,6 +24,9 @@ from frontend.grpc.status_text import truncated
 from frontend.grpc.stream import Stream
 from ringserve.errors import Code, ServingError
 
+#: Metadata: requests of a label that is split go the same way where this is the same.
+KEY: Final = "x-ringserve-key"
+
 # Of a stream's messages that its handler has not read: further ones wait in the client.
 _MOST_UNREAD: Final = 16
 _MOST_UNREAD_BYTES: Final = 1 << 20

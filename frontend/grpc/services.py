@@ -10,7 +10,6 @@ from frontend.front_end import FrontEnd
 from frontend.grpc.example_bodies import ClassifyBody, RegressBody
 from frontend.grpc.exchange import Inference
 from frontend.grpc.health import Health
-from frontend.grpc.inference_request import KEY
 from frontend.grpc.methods import Lookup, Method, taken
 from frontend.grpc.model_metadata import get_model_metadata
 from frontend.grpc.model_status import get_model_status
@@ -19,7 +18,7 @@ from frontend.grpc.predict_body import PredictBody, is_long
 from frontend.grpc.predict_stream import PredictStream
 from frontend.grpc.reflection import Reflection
 from frontend.grpc.reload import handle_reload
-from frontend.grpc.rpc import UnaryRpc
+from frontend.grpc.rpc import KEY, UnaryRpc
 from frontend.grpc.stream import Stream
 from frontend.heavy_work import HEAVY
 from ringserve.options import ServerOptions

@@ -9,10 +9,11 @@ from typing import Protocol
 from frontend.bodies.body_options import BodyOptions, Buffer
 from frontend.call import Call
 from frontend.front_end import FrontEnd
-from frontend.grpc.inference_request import UNKNOWN, InferenceRequest
 from frontend.grpc.predict_body import SHORT, PredictBody, is_long
 from frontend.grpc.streamed_messages import failed_result, plain_request_at, request_at, result_head
 from frontend.heavy_work import in_thread
+from frontend.inference_request import UNKNOWN, InferenceRequest
+from frontend.request_body import Answer
 from ringserve.errors import Code, ServingError
 
 
@@ -103,7 +104,8 @@ class StreamedCall(InferenceRequest):
 
     _submit = submit
 
-    def _answer(self, message: bytes) -> None:
+    def _answer(self, answer: Answer) -> None:
+        message = answer.body
         head = result_head(len(message))
         self.result = (head, message)
         self._owner.answered(self, len(head) + len(message))

@@ -128,7 +128,7 @@ class Exchange:
 
     def _answered(self, answer: Answer) -> Reply:
         call = self._call
-        body, content_type, headers = answer
+        body, content_type, headers, _ = answer
         decode, queue, run, encode = call.stages()
         call.close()
         timing = _TIMING % (_ms(decode // 1000), _ms(queue // 1000), _ms(run // 1000), _ms(encode // 1000))

@@ -10,8 +10,8 @@ from typing import Any
 from front_end_stage import Stage, until
 
 from frontend.bodies.body_options import BodyOptions
-from frontend.grpc.inference_request import KEY
 from frontend.grpc.predict_stream import PredictStream
+from frontend.grpc.rpc import KEY
 from ringserve.errors import Code
 from ringserve.protos import message_module
 from ringserve.streaming_messages import message_class

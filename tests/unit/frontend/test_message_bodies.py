@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from frontend.bodies.message_reader import read_message
-from frontend.bodies.tensor_message import MessageError, NamedOutput, answer_frames, read_request
+from frontend.bodies.tensor_message import INLINE_BELOW, MessageError, NamedOutput, answer_frames, read_request
 from frontend.endpoint import TooLargeError
 from frontend.tensors import Tensor
 from ringserve.errors import ServingError
@@ -191,7 +191,7 @@ def test_everything_that_a_message_may_say() -> None:
         MOST,
     )
     assert request[:-1] == ("é", "m", 3, None, "s", ("y",), 5_000_000)
-    assert read_request(message(), MOST)[:-1] == (None, "", None, None, "", (), None)
+    assert read_request(message(), MOST)[:-2] == (None, "", None, None, "", (), None)
     for identifier in (0, -1, 1.5, b"x" * 6000, "", True, None):
         assert read_request(message(id=identifier), MOST).identifier == identifier
 
@@ -289,12 +289,20 @@ def test_large_answers_and_many_outputs() -> None:
 
 
 def test_answers_in_frames() -> None:
-    array = np.ones((2, 3), "<f4")
-    outputs = [NamedOutput("s", texts(b"a")), NamedOutput("y", Tensor(BY_NAME["float"], (2, 3), array))]
-    head, *frames = answer_frames(5, SERVABLE, ONE, outputs)
-    assert msgpack.unpackb(head)["outputs"] == [["s", "string", [1], [b"a"]], ["y", "float", [2, 3], 0]]
-    assert len(frames) == 1
-    assert np.shares_memory(np.frombuffer(frames[0], np.uint8), array)
+    small, large = np.ones((2, 3), "<f4"), np.ones((1, INLINE_BELOW // 4), "<f4")
+    outputs = [NamedOutput("s", texts(b"a"))]
+    outputs += [NamedOutput("y", Tensor(BY_NAME["float"], array.shape, array)) for array in (large, small, large)]
+    head, *frames = answer_frames(5, SERVABLE, ONE, outputs, [[1, 3, "bad"]])
+    answer = msgpack.unpackb(head)
+    shape = [1, INLINE_BELOW // 4]
+    assert answer["errors"] == [[1, 3, "bad"]]
+    assert answer["outputs"] == [
+        ["s", "string", [1], [b"a"]],
+        ["y", "float", shape, 0],
+        ["y", "float", [2, 3], small.tobytes()],
+        ["y", "float", shape, 1],
+    ]
+    assert frames == [large.tobytes()] * 2
 
 
 def test_identifiers_are_given_back_as_they_came() -> None:

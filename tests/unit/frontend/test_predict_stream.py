@@ -433,8 +433,8 @@ async def test_heavy_work_is_done_in_threads(monkeypatch: pytest.MonkeyPatch) ->
         return made
 
     monkeypatch.setattr("frontend.grpc.streamed_call.in_thread", noted)
-    monkeypatch.setattr("frontend.grpc.inference_request.in_thread", noted)
-    monkeypatch.setattr("frontend.grpc.inference_request.is_heavy_answer", lambda outputs: outputs[0].shape[0] > 1)
+    monkeypatch.setattr("frontend.inference_request.in_thread", noted)
+    monkeypatch.setattr("frontend.inference_request.is_heavy_answer", lambda outputs: outputs[0].shape[0] > 1)
     monkeypatch.setattr("frontend.grpc.streamed_call.is_long", lambda message: message.endswith(bytes(100)))
     monkeypatch.setattr(PredictBody, "heavy", property(lambda body: body.spec.version == 1))
     async with stage() as on, conversation(on) as (stream, _):
@@ -468,7 +468,7 @@ async def test_long_requests_are_looked_through_in_threads(monkeypatch: pytest.M
         return b"\x0a" + varint(len(data)) + data
 
     monkeypatch.setattr("frontend.grpc.streamed_call.in_thread", noted)
-    monkeypatch.setattr("frontend.grpc.inference_request.in_thread", noted)
+    monkeypatch.setattr("frontend.inference_request.in_thread", noted)
     async with stage() as on, conversation(on) as (stream, _):
         _, worker = await on.open()
         stream.send_bytes(odd(request(1), 100))
@@ -508,7 +508,7 @@ async def test_threads_read_odd_requests_one_by_one(monkeypatch: pytest.MonkeyPa
             reading.remove(function.__name__)
 
     monkeypatch.setattr("frontend.grpc.streamed_call.in_thread", noted)
-    monkeypatch.setattr("frontend.grpc.inference_request.in_thread", noted)
+    monkeypatch.setattr("frontend.inference_request.in_thread", noted)
     async with stage() as on, conversation(on) as (stream, _):
         _, worker = await on.open()
         odd = request(1).request.SerializeToString() + b"\x50\x00" * 2000
@@ -560,7 +560,7 @@ async def test_who_goes_while_a_thread_works(monkeypatch: pytest.MonkeyPatch) ->
         may_end.wait(20)
         return Answer(b"")
 
-    monkeypatch.setattr("frontend.grpc.inference_request.is_heavy_answer", lambda outputs: True)
+    monkeypatch.setattr("frontend.inference_request.is_heavy_answer", lambda outputs: True)
     monkeypatch.setattr(PredictBody, "encode", encode)
     async with stage() as on, conversation(on) as (stream, handler):
         _, worker = await on.open()

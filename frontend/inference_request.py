@@ -1,27 +1,25 @@
-"""A request for inference from its message to its answer, whether it has an RPC of its own or shares a stream."""
+"""A request for inference from its message to its answer, whether it comes by itself or shares a stream or a message."""
 
 from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.failure import as_serving_error
 from frontend.heavy_work import in_thread, is_heavy_answer
-from frontend.request_body import RequestBody
+from frontend.request_body import Answer, RequestBody
+from frontend.tensors import Tensor
 from ringserve.errors import ServingError
-
-#: Metadata: requests of a label that is split go the same way where this is the same.
-KEY: Final = "x-ringserve-key"
 
 #: What a request asks for as long as nobody knows.
 UNKNOWN: Final = ModelSpec("")
 
 
-class GrpcBody(RequestBody, Protocol):
+class AskingMessage(RequestBody, Protocol):
     """A message that asks for inference."""
 
     spec: ModelSpec
@@ -38,21 +36,26 @@ class InferenceRequest:
 
     @abstractmethod
     def _key(self) -> str | None:
-        """What the client sent as `KEY`."""
+        """What the client sent, so that requests of a label that is split go the same way."""
 
     @abstractmethod
     def _submit(self) -> None:
         """Into a lane, to have `_told` called. Raises ServingError."""
 
     @abstractmethod
-    def _answer(self, message: bytes) -> None:
+    def _answer(self, answer: Answer) -> None:
         """The request has its answer; its call is closed."""
 
     @abstractmethod
     def _refuse(self, error: ServingError) -> None:
         """The request has failed; its call is closed."""
 
-    def _take(self, body: GrpcBody) -> None:
+    @staticmethod
+    def _takes_long(outputs: Sequence[Tensor]) -> bool:
+        """Is the answer better written in a thread?"""
+        return is_heavy_answer(outputs)
+
+    def _take(self, body: AskingMessage) -> None:
         """Resolve and submit what was read. Raises ServingError."""
         call = self._call
         self._resolve(body)
@@ -63,7 +66,7 @@ class InferenceRequest:
                 return
         self._work(self._run())
 
-    def _resolve(self, body: GrpcBody) -> None:
+    def _resolve(self, body: AskingMessage) -> None:
         spec = body.spec
         self._call.spec = spec if spec.label is None else spec._replace(key=self._key())
         self._call.resolve(body)
@@ -78,14 +81,14 @@ class InferenceRequest:
             return
         call = self._call
         try:
-            if is_heavy_answer(call.read_outputs()):
+            if self._takes_long(call.read_outputs()):
                 self._work(self._run())
             else:
-                self._finish(call.encode().body)
+                self._finish(call.encode())
         except Exception as unforeseen:
             self._fail(unforeseen)
 
-    async def _run(self, read: Callable[[], Awaitable[GrpcBody]] | None = None) -> None:
+    async def _run(self, read: Callable[[], Awaitable[AskingMessage]] | None = None) -> None:
         """All that has not been done yet."""
         call = self._call
         try:
@@ -95,12 +98,12 @@ class InferenceRequest:
             if not call.has_inputs:
                 await in_thread(call.read_inputs)
             await call.run()
-            heavy = is_heavy_answer(call.read_outputs())
-            self._finish((await in_thread(call.encode) if heavy else call.encode()).body)
+            long = self._takes_long(call.read_outputs())
+            self._finish(await in_thread(call.encode) if long else call.encode())
         except Exception as error:
             self._fail(error)
 
-    def _finish(self, answer: bytes) -> None:
+    def _finish(self, answer: Answer) -> None:
         self._call.close()
         self._answer(answer)
 

@@ -1,0 +1,220 @@
+"""From messages to requests: which are alike, which go together, and what each asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+import msgpack
+
+from frontend import model_facts
+from frontend.bodies.arrays import QUICK_STRINGS, invalid
+from frontend.bodies.body_options import BodyOptions
+from frontend.bodies.message_reader import has_many_strings, read_message
+from frontend.bodies.tensor_message import TensorRequest, identifier_of, kind_of, request_of
+from frontend.failure import as_serving_error
+from frontend.front_end import FrontEnd
+from frontend.heavy_work import in_thread
+from frontend.zmq.bodies import ClassifyBody, PredictBody, RegressBody
+from frontend.zmq.each import EachRequest
+from frontend.zmq.exchange import Exchange
+from frontend.zmq.group import FEW, AlikeRequests
+from frontend.zmq.pattern import Pattern, Patterns
+from frontend.zmq.reply import Reply, SharedReply, SingleReply, error_message, fact_message
+from frontend.zmq.router import Peer, Router
+from ringserve.errors import Code, ServingError
+from ringserve.options import ServerOptions
+
+_MOST_TOGETHER: Final = 1 << 16  # requests of one message
+_MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))  # first bytes
+_ARRAYS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
+_STOPPING: Final = ServingError(Code.UNAVAILABLE, "The server is stopping")
+_EXAMPLES: Final[dict[str, type[ClassifyBody] | type[RegressBody]]] = {"classify": ClassifyBody, "regress": RegressBody}
+
+
+class Dispatcher:
+    """Takes the messages of one burst after the other; `flush` at the end of each."""
+
+    def __init__(self, front_end: FrontEnd, router: Router, options: ServerOptions) -> None:
+        self.stopping = False
+        self.outstanding = 0  # requests without an answer
+        self.on_answered: Callable[[], None] = _nothing
+        self._front_end = front_end
+        self._router = router
+        self._options = BodyOptions(options.max_request_bytes, options.enable_signature_method_name_check)
+        self._timeout = max(options.rest_api_timeout_in_ms, 0) * 1_000_000
+        self._patterns = Patterns()
+        self._alike: dict[Pattern, tuple[list[bytes], list[Reply]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, peer: Peer, header: bytes, frames: Sequence[memoryview]) -> None:
+        """A message has come. Raises nothing."""
+        if header[:1] and header[0] in _ARRAYS:
+            self._take_several(peer, header, frames)
+        else:
+            self._take_one(header, frames, self._counted(SingleReply(self._router, peer)))
+
+    def flush(self) -> None:
+        """Requests that are alike go together. Raises nothing."""
+        alike, self._alike = self._alike, {}
+        for pattern, (messages, replies) in alike.items():
+            try:
+                if len(messages) >= FEW and AlikeRequests(self._front_end, pattern, self._options, self._timeout).begin(
+                    messages, replies
+                ):
+                    continue
+            except Exception as error:
+                as_serving_error(error)  # is logged; they may do better alone
+            for message, reply in zip(messages, replies, strict=True):
+                self._predict(pattern.request_of(message), reply)
+
+    def _counted(self, reply: Reply) -> Reply:
+        self.outstanding += 1
+
+        def answered(parts: Sequence[bytes]) -> None:
+            self.outstanding -= 1
+            reply(parts)
+            if not self.outstanding:
+                self.on_answered()
+
+        return answered
+
+    def _take_several(self, peer: Peer, header: bytes, frames: Sequence[memoryview]) -> None:
+        shared = SharedReply(self._router, peer)
+        try:
+            messages = _split(header)
+        except ServingError as error:
+            SingleReply(self._router, peer)((error_message(None, error),))
+            return
+        for message in messages:
+            self._take_one(message, frames, self._counted(shared))
+
+    def _take_one(self, message: bytes, frames: Sequence[memoryview], reply: Reply) -> None:
+        if self.stopping:
+            reply((error_message(_identifier(message), _STOPPING),))
+            return
+        pattern = None if frames else self._patterns.find(message)
+        if pattern is not None:
+            messages, replies = self._alike.setdefault(pattern, ([], []))
+            messages.append(message)
+            replies.append(reply)
+            return
+        if len(message) > QUICK_STRINGS and message[0] in _MAPS and _is_slow(message):
+            self._work(self._read_in_thread(message, frames, reply))
+            return
+        try:
+            fields = read_message(message, self._options.most_bytes)
+        except Exception as error:
+            self._refuse(None, error, reply)
+            return
+        self._begin(message, fields, frames, reply)
+
+    async def _read_in_thread(self, message: bytes, frames: Sequence[memoryview], reply: Reply) -> None:
+        try:
+            fields = await in_thread(read_message, message, self._options.most_bytes)
+        except Exception as error:
+            self._refuse(None, error, reply)
+            return
+        self._begin(message, fields, frames, reply)
+
+    def _begin(self, message: bytes, fields: Any, frames: Sequence[memoryview], reply: Reply) -> None:
+        """Raises nothing."""
+        identifier = None
+        try:
+            if not isinstance(fields, dict):
+                raise invalid(f"the message is a {kind_of(fields)}; expected a map, or an array of maps")
+            identifier = identifier_of(fields)
+            call = fields.get("call", "predict")
+            if call == "predict":
+                request = request_of(fields, self._options.most_bytes, frames)
+                if fields.get("each"):
+                    self._each(request, fields["each"], reply)
+                    return
+                if not frames:
+                    self._patterns.note(message, request)
+                self._predict(request, reply)
+            elif call in _EXAMPLES:
+                self._examples(call, fields, identifier, reply)
+            else:
+                reply((fact_message(identifier, model_facts.answer(self._front_end.catalog, fields, self.stopping)),))
+        except Exception as error:
+            self._refuse(identifier, error, reply)
+
+    def _predict(self, request: TensorRequest, reply: Reply) -> None:
+        exchange = Exchange(self._front_end, "predict", self._timeout, request.identifier, reply)
+        try:
+            body = PredictBody(request, self._options)
+        except ServingError as error:
+            exchange.refuse(error)
+        else:
+            exchange.begin(body, request.timeout)
+
+    def _each(self, request: TensorRequest, each: Any, reply: Reply) -> None:
+        timeout, own = self._timeout, request.timeout
+        if own is not None and (own < timeout or not timeout):
+            timeout = own
+        EachRequest(self._front_end, request, self._options, timeout, time.monotonic_ns()).begin(each, reply, self._work)
+
+    def _examples(self, call: str, fields: Mapping[str, Any], identifier: Any, reply: Reply) -> None:
+        exchange = Exchange(self._front_end, call, self._timeout, identifier, reply)
+        try:
+            timeout = request_of({**fields, "inputs": []}, 0).timeout
+            body = _EXAMPLES[call](fields, self._options)
+        except ServingError as error:
+            exchange.refuse(error)
+        else:
+            exchange.begin(body, timeout)
+
+    def _refuse(self, identifier: Any, error: Exception, reply: Reply) -> None:
+        """A message that asks for nothing that is known."""
+        serving = as_serving_error(error)
+        self._front_end.counters.meter("", None, "", "predict", "ZMQ").failed(serving.code, 0)
+        reply((error_message(identifier, serving),))
+
+    def _work(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _nothing() -> None:
+    """Nobody waits for the last answer."""
+
+
+def _is_slow(message: bytes) -> bool:
+    try:
+        return has_many_strings(message, QUICK_STRINGS)
+    except ServingError:  # whoever reads it will say so
+        return False
+
+
+def _identifier(message: bytes) -> Any:
+    try:
+        return identifier_of(read_message(message, 1 << 20))
+    except Exception:  # a message that nobody can read, at the end of all
+        return None
+
+
+def _split(header: bytes) -> list[bytes]:
+    """The messages of an array. Raises ServingError (INVALID_ARGUMENT)."""
+    unpacker = msgpack.Unpacker(max_buffer_size=len(header))
+    unpacker.feed(header)
+    try:
+        count = unpacker.read_array_header()
+        if not 0 < count <= _MOST_TOGETHER:
+            raise invalid(f"the message is an array of {count}; expected 1 to {_MOST_TOGETHER} maps")
+        messages = []
+        begin = unpacker.tell()
+        for _ in range(count):
+            unpacker.skip()
+            end = unpacker.tell()
+            messages.append(header[begin:end])
+            begin = end
+    except (ValueError, msgpack.UnpackException) as error:
+        text = str(error) or type(error).__name__
+        raise invalid(f"the message is no array of MessagePack maps ({text})") from None
+    if begin != len(header):
+        raise invalid(f"the message has {len(header) - begin} bytes after its array of maps")
+    return messages

@@ -1,0 +1,134 @@
+"""A message whose rows are requests of their own: `"each": true`, or how many rows each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final
+
+from frontend.bodies.arrays import invalid
+from frontend.bodies.body_options import BodyOptions
+from frontend.bodies.tensor_body import chosen
+from frontend.bodies.tensor_message import NamedOutput, TensorRequest, answer_frames
+from frontend.endpoint import Form
+from frontend.failure import as_serving_error
+from frontend.front_end import FrontEnd
+from frontend.row_group import Elsewhere, RowGroup
+from frontend.tensors import Array, Tensor
+from frontend.zmq.bodies import PredictBody, predict_spec
+from frontend.zmq.each_alone import EachAlone
+from frontend.zmq.reply import Reply, error_message
+from ringserve.errors import Code, ServingError
+from ringserve.servable import ServableId
+from ringserve.signature import Signature
+
+_MOST: Final = 1 << 16  # requests of one message
+_OTHER_SHAPE: Final = ServingError(
+    Code.UNIMPLEMENTED, "The answer has another shape than those of its neighbours: ask for it by itself"
+)
+
+
+class EachRequest:
+    """`begin` it; its one reply gets one answer, for all of its rows."""
+
+    def __init__(self, front_end: FrontEnd, request: TensorRequest, options: BodyOptions, timeout: int, began: int) -> None:
+        """`timeout` in ns from `began` on, ns of CLOCK_MONOTONIC; 0: none. Raises ServingError (INVALID_ARGUMENT)."""
+        self._front_end = front_end
+        self._request = request
+        self._options = options
+        self._timeout = timeout
+        self._began = began
+        self._group = RowGroup(front_end, predict_spec(request), "predict", "ZMQ", timeout, began)
+        self._count = 0
+        self._signature: Signature
+        self._reply: Reply
+
+    def begin(self, each: Any, reply: Reply, work: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        """`each`: what the message says of it; `work` has a coroutine run. Raises ServingError."""
+        self._reply = reply
+        group = self._group
+        try:
+            rows_each, self._count = _portions(each, self._request)
+            body = PredictBody(self._request, self._options)
+            signature = self._signature = group.resolve(lambda version: body.signature(version.signatures))
+            tensors = body.inputs(signature)
+            form: Form = tuple((tensor.dtype.number, tensor.shape[1:]) for tensor in tensors)
+            if group.can_be_together(form, rows_each):
+                columns: list[Array] = [tensor.data for tensor in tensors]  # type: ignore[misc]
+                group.submit(form, columns, rows_each, self._done)
+                return
+        except ServingError as error:
+            group.close(error.code)
+            raise
+        group.drop()
+        alone = EachAlone(self._front_end, self._request, rows_each, self._options, self._timeout, self._began)
+        work(alone.run(self._answer))
+
+    def _done(self) -> None:
+        """All are completed, or have failed. Raises nothing: others are told next."""
+        group = self._group
+        try:
+            outputs, elsewhere = group.answers()
+            specs = self._signature.outputs
+            tensors = [Tensor(spec.dtype, array.shape, array) for spec, array in zip(specs, outputs, strict=True)]
+            parts = self._parts(group.servable, tensors, elsewhere)
+        except Exception as error:
+            serving = as_serving_error(error)
+            group.close(serving.code)
+            self._reply((error_message(self._request.identifier, serving),))
+            return
+        group.close()
+        self._reply(parts)
+
+    def _answer(self, servable: ServableId | None, tensors: Sequence[Tensor], failed: Mapping[int, Elsewhere]) -> None:
+        """Of those that went one by one; `servable` None: none succeeded."""
+        identifier = self._request.identifier
+        try:
+            if servable is None:
+                error = next(iter(failed.values()))
+                assert isinstance(error, ServingError)
+                self._reply((error_message(identifier, error),))
+            else:
+                self._reply(self._parts(servable, tensors, failed))
+        except Exception as unforeseen:
+            self._reply((error_message(identifier, as_serving_error(unforeseen)),))
+
+    def _parts(self, servable: ServableId, tensors: Sequence[Tensor], failed: Mapping[int, Elsewhere]) -> Sequence[bytes]:
+        """The rows of those that failed are zeros, and "errors" says why."""
+        errors = []
+        for index, found in sorted(failed.items()):
+            error = found if isinstance(found, ServingError) else _OTHER_SHAPE
+            errors.append([index, int(error.code), error.message])
+        signature = self._signature
+        named = [
+            NamedOutput(signature.outputs[which].alias, _zeroed(tensors[which], self._count, failed))
+            for which in chosen(self._request.outputs, signature)
+        ]
+        return answer_frames(self._request.identifier, servable, signature, named, errors)
+
+
+def _portions(each: Any, request: TensorRequest) -> tuple[int, int]:
+    """How many rows each request has, and how many requests there are. Raises ServingError (INVALID_ARGUMENT)."""
+    if each is not True and (type(each) is not int or not 0 < each <= _MOST):
+        raise _bad(f"{each!r:.64}; expected true, or how many rows each request has")
+    rows_each = int(each)
+    lengths = {tensor.shape[0] if tensor.shape else 0 for tensor in request.inputs.values()}
+    if len(lengths) != 1 or any(isinstance(tensor.data, list) for tensor in request.inputs.values()):
+        raise _bad("expected it with numeric inputs that have as many rows, all of them")
+    (rows,) = lengths
+    if not rows or rows % rows_each or rows // rows_each > _MOST:
+        raise _bad(f"{rows} rows; expected a multiple of {rows_each}, for at most {_MOST} requests")
+    return rows_each, rows // rows_each
+
+
+def _bad(text: str) -> ServingError:
+    return invalid(f"The message has bad fields: each: {text}")
+
+
+def _zeroed(tensor: Tensor, count: int, failed: Mapping[int, Elsewhere]) -> Tensor:
+    if not failed or isinstance(tensor.data, list):
+        return tensor
+    array = tensor.data.copy()
+    rows_each = len(array) // count
+    for index in failed:
+        array[index * rows_each : (index + 1) * rows_each] = 0
+    return tensor._replace(data=array)

@@ -1,0 +1,134 @@
+"""Requests that differ from one another in nothing but their ids and their numbers are known without being parsed.
+
+A client that asks the same of the same model again and again sends messages of one length, whose bytes are the same but for
+the id and, at the end, the numbers of its one input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+
+from frontend.bodies.tensor_message import TensorRequest
+from frontend.endpoint import Form
+from frontend.tensors import Array, Tensor
+from ringserve.tensor import BY_NAME
+
+_LONGEST: Final = 64 << 10  # bytes of a message: a larger one's parsing does not matter
+_MOST_LENGTHS: Final = 256
+_MOST_OF_A_LENGTH: Final = 4
+_ID: Final = msgpack.packb("id")
+_BOOL: Final = BY_NAME["bool"]
+# Bytes before what varies of an id, by its first byte; those of short texts and numbers are in `_free_from`.
+_HEADS: Final = {
+    **dict.fromkeys((0xCA, 0xCB, 0xCC, 0xCD, 0xCE, 0xCF, 0xD0, 0xD1, 0xD2, 0xD3), 1),  # numbers
+    **dict.fromkeys((0xC4, 0xD9), 2), **dict.fromkeys((0xC5, 0xDA), 3),  # bytes and texts, whose lengths stay
+}  # fmt: skip
+
+
+class Pattern:
+    """What is the same in all of them. `request`: the first of them, as it was read, with its numbers."""
+
+    __slots__ = (
+        "_first",
+        "_id_ends",
+        "_id_starts",
+        "_middle",
+        "_numbers",
+        "dtype",
+        "form",
+        "input_shape",
+        "length",
+        "request",
+    )
+
+    def __init__(
+        self, message: bytes, request: TensorRequest, tensor: Tensor, free: int, id_ends: int, numbers: int
+    ) -> None:
+        self.request = request
+        self.length = len(message)
+        self.dtype = tensor.dtype
+        self.input_shape = tensor.shape
+        self.form: Form = ((tensor.dtype.number, tensor.shape[1:]),)
+        self._first = message[:free]
+        self._id_starts = message.index(_ID) + len(_ID)
+        self._id_ends = id_ends
+        self._middle = message[id_ends:numbers]
+        self._numbers = numbers
+
+    @classmethod
+    def of(cls, message: bytes, request: TensorRequest) -> Pattern | None:
+        """None: messages like this one have to be parsed, each of them."""
+        if len(message) > _LONGEST or len(request.inputs) != 1:
+            return None
+        (tensor,) = request.inputs.values()
+        data = tensor.data
+        if isinstance(data, list) or not tensor.shape or not data.size or tensor.dtype is _BOOL:
+            return None
+        numbers = len(message) - data.nbytes
+        packed: bytes = msgpack.packb(request.identifier, unicode_errors="surrogateescape")
+        field = _ID + packed
+        at = message.find(field, 0, numbers)
+        if at < 0 or message.find(_ID, at + 1, numbers) >= 0 or message.find(_ID, 0, at) >= 0:
+            return None  # not where it is looked for, or there are several that might be it
+        if message[numbers:] != data.tobytes():
+            return None  # the numbers come earlier
+        begin = at + len(_ID)
+        return cls(message, request, tensor, begin + _free_from(packed), begin + len(packed), numbers)
+
+    def matches(self, message: bytes) -> bool:
+        """Is it one of them? Of one of the same length."""
+        return message.startswith(self._first) and message[self._id_ends : self._numbers] == self._middle
+
+    def packed_id(self, message: bytes) -> bytes:
+        """Its id, as it stands there."""
+        return message[self._id_starts : self._id_ends]
+
+    def request_of(self, message: bytes) -> TensorRequest:
+        """What reading it would give."""
+        identifier: Any = msgpack.unpackb(self.packed_id(message), unicode_errors="surrogateescape")
+        (alias,) = self.request.inputs
+        array = np.frombuffer(message, self.dtype.numpy, offset=self._numbers).reshape(self.input_shape)
+        return self.request._replace(identifier=identifier, inputs={alias: Tensor(self.dtype, self.input_shape, array)})
+
+    def rows(self, messages: Sequence[bytes]) -> Array:
+        """The rows of all of them, one after the other."""
+        at = self._numbers
+        joined = b"".join([message[at:] for message in messages])
+        return np.frombuffer(joined, self.dtype.numpy).reshape((-1, *self.input_shape[1:]))
+
+
+def _free_from(packed: bytes) -> int:
+    """Where in an encoded id it begins that others of the same kind and length differ."""
+    first = packed[0]
+    if 0xA0 <= first <= 0xBF:  # a short text
+        return 1
+    return _HEADS.get(first, len(packed))  # a number that is its own first byte, nil and the like stay as they are
+
+
+class Patterns:
+    """Those that were met lately, so many at most."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, list[Pattern]] = {}
+
+    def find(self, message: bytes) -> Pattern | None:
+        """The one that the message is of."""
+        for pattern in self._known.get(len(message), ()):
+            if pattern.matches(message):
+                return pattern
+        return None
+
+    def note(self, message: bytes, request: TensorRequest) -> None:
+        """A message that was parsed, since it is of none that is known."""
+        pattern = Pattern.of(message, request)
+        if pattern is None:
+            return
+        if len(message) not in self._known and len(self._known) >= _MOST_LENGTHS:
+            self._known.clear()
+        alike = self._known.setdefault(len(message), [])
+        alike.insert(0, pattern)
+        del alike[_MOST_OF_A_LENGTH:]

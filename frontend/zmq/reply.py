@@ -1,0 +1,69 @@
+"""Where a request's answer goes: a message of its own, or one with those of others that came in one message with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgpack
+
+from frontend.zmq.router import Peer, Router
+from ringserve.errors import ServingError
+
+
+class Reply(Protocol):
+    """Is to be called once, with the parts of an answer: its header, and the frames that this speaks of."""
+
+    def __call__(self, parts: Sequence[bytes]) -> None: ...
+
+
+class SingleReply:
+    """To a request that came in a message of its own."""
+
+    __slots__ = ("_peer", "_router")
+
+    def __init__(self, router: Router, peer: Peer) -> None:
+        self._router = router
+        self._peer = peer
+
+    def __call__(self, parts: Sequence[bytes]) -> None:
+        self._router.send(self._peer, parts)
+
+
+class SharedReply:
+    """To the requests of one message: what is ready in one turn of the loop goes back in one array."""
+
+    def __init__(self, router: Router, peer: Peer) -> None:
+        self._router = router
+        self._peer = peer
+        self._ready: list[bytes] = []
+
+    def __call__(self, parts: Sequence[bytes]) -> None:
+        if len(parts) > 1:  # frames are counted from the message's first one
+            self._router.send(self._peer, (_array(parts[:1]), *parts[1:]))
+            return
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._ready.append(parts[0])
+
+    def _send(self) -> None:
+        ready, self._ready = self._ready, []
+        self._router.send(self._peer, (_array(ready),))
+
+
+def _array(headers: Sequence[bytes]) -> bytes:
+    return b"".join((msgpack.Packer().pack_array_header(len(headers)), *headers))
+
+
+def error_message(identifier: Any, error: ServingError) -> bytes:
+    """The answer of a request that failed. `identifier`: the request's id, None where it is not known."""
+    fields = {"v": 1, "id": identifier, "code": int(error.code), "status": error.code.name, "error": error.message}
+    message: bytes = msgpack.packb(fields, unicode_errors="surrogateescape")
+    return message
+
+
+def fact_message(identifier: Any, fields: dict[str, Any]) -> bytes:
+    """The answer to a question about models."""
+    message: bytes = msgpack.packb({"v": 1, "id": identifier, **fields}, unicode_errors="surrogateescape")
+    return message

@@ -1,0 +1,159 @@
+"""The ROUTER socket: messages come in bursts, and answers go out, without ever waiting for a client."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import zmq
+
+_BURST: Final = 256  # messages that are taken before completions have their turn
+_MOST_FRAMES: Final = 4096
+_COPIED_BELOW: Final = 64 << 10  # bytes: sending without a copy costs more than the copy
+_MOST_UNSENT_BYTES: Final = 64 << 20  # of one client's answers, besides those that ZeroMQ holds
+_MOST_QUEUED: Final = 10_000  # answers of one client that ZeroMQ holds
+_HEARTBEAT_MS: Final = 10_000
+_LOST_MS: Final = 30_000
+_WARN_SECONDS: Final = 5.0
+_MESSAGE_ROOM: Final = 16 << 20
+_MORE: Final = zmq.SNDMORE | zmq.NOBLOCK
+_GONE: Final = (errno.EHOSTUNREACH, errno.EPIPE)
+
+_logger = logging.getLogger(__name__)
+
+
+class Peer(NamedTuple):
+    """Whom an answer is for. `delimited`: an empty frame goes before it, as REQ sockets want it."""
+
+    identity: bytes
+    delimited: bool = False
+
+
+class Message(NamedTuple):
+    """`header` is the first part, `frames` are views of what follows it."""
+
+    peer: Peer
+    header: bytes
+    frames: Sequence[memoryview] = ()
+
+
+class Router:
+    """Answers to clients that are gone are dropped; so are those of clients that don't take them, and that is logged."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], most_bytes: int) -> None:
+        """`most_bytes`: of the tensors of a request. A client that sends a part of far more is disconnected."""
+        self.socket = context.socket(zmq.ROUTER)
+        options = {
+            zmq.ROUTER_MANDATORY: 1,  # else answers that can't be sent would vanish unseen
+            zmq.SNDHWM: _MOST_QUEUED,
+            zmq.MAXMSGSIZE: 2 * most_bytes + _MESSAGE_ROOM,
+            zmq.HEARTBEAT_IVL: _HEARTBEAT_MS,
+            zmq.HEARTBEAT_TIMEOUT: _LOST_MS,
+            zmq.IPV6: 1,
+            zmq.BACKLOG: 1024,
+        }
+        for option, value in options.items():
+            self.socket.setsockopt(option, value)
+        self._endpoints: list[str] = []
+        self._unsent: dict[Peer, deque[Sequence[bytes]]] = {}
+        self._unsent_bytes: dict[Peer, int] = {}
+        self._warned = 0.0
+
+    def listen(self, endpoint: str, fd: int) -> None:
+        """Accept connections from a socket that is bound and listens. Raises zmq.ZMQError."""
+        self.socket.setsockopt(zmq.USE_FD, fd)
+        self.socket.bind(endpoint)
+        self._endpoints.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    def close_listeners(self) -> None:
+        """Accept no more connections."""
+        for endpoint in self._endpoints:
+            self.socket.unbind(endpoint)
+        self._endpoints.clear()
+
+    def close(self, seconds: float) -> None:
+        """Answers that have been sent may take so long to go out."""
+        self.socket.close(round(seconds * 1000))
+
+    def receive(self, take: Callable[[Peer, bytes, Sequence[memoryview]], None]) -> None:
+        """Hand over what has come, so many messages at most: from whom, the first part, and views of those after it."""
+        receive, option = self.socket.recv, self.socket.getsockopt
+        try:
+            for _ in range(_BURST):
+                identity = receive(zmq.NOBLOCK)
+                header = receive()  # a message's parts are there together
+                if option(zmq.RCVMORE):
+                    take(*self._further(identity, header))
+                else:
+                    take(Peer(identity), header, ())
+        except zmq.Again:
+            pass
+
+    def _further(self, identity: bytes, header: bytes) -> tuple[Peer, bytes, Sequence[memoryview]]:
+        delimited = not header
+        more: int = 1
+        if delimited:
+            header = self.socket.recv()
+            more = self.socket.getsockopt(zmq.RCVMORE)  # type: ignore[assignment]
+        frames: list[memoryview] = []
+        while more:
+            frame = self.socket.recv(copy=False)
+            more = frame.more
+            if len(frames) <= _MOST_FRAMES:
+                frames.append(frame.buffer)
+        return Peer(identity, delimited), header, frames
+
+    def send(self, peer: Peer, parts: Sequence[bytes]) -> None:
+        """At once, if ZeroMQ takes it; else it is kept until it does."""
+        if peer in self._unsent or not self._sent(peer, parts):
+            self._keep(peer, parts)
+
+    def _sent(self, peer: Peer, parts: Sequence[bytes]) -> bool:
+        """False: the client has too many answers that it did not take."""
+        send = self.socket.send
+        try:
+            send(peer.identity, _MORE)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno not in _GONE:
+                raise
+            return True  # nobody is there any more
+        if peer.delimited:
+            send(b"", _MORE)
+        if len(parts) == 1 and len(parts[0]) < _COPIED_BELOW:
+            send(parts[0], zmq.NOBLOCK)
+            return True
+        for part in parts[:-1]:
+            send(part, _MORE, copy=len(part) < _COPIED_BELOW)
+        send(parts[-1], zmq.NOBLOCK, copy=len(parts[-1]) < _COPIED_BELOW)
+        return True
+
+    def _keep(self, peer: Peer, parts: Sequence[bytes]) -> None:
+        size = sum(map(len, parts)) + self._unsent_bytes.get(peer, 0)
+        if size <= _MOST_UNSENT_BYTES:
+            self._unsent.setdefault(peer, deque()).append(parts)
+            self._unsent_bytes[peer] = size
+            return
+        now = time.monotonic()
+        if now - self._warned >= _WARN_SECONDS:
+            self._warned = now
+            _logger.warning("answers are dropped: a client does not take them, and has %d bytes waiting", size)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Are there answers that ZeroMQ did not take yet?"""
+        return bool(self._unsent)
+
+    def send_again(self) -> None:
+        """What was kept, as far as ZeroMQ takes it now."""
+        for peer in list(self._unsent):
+            waiting = self._unsent[peer]
+            while waiting and self._sent(peer, waiting[0]):
+                self._unsent_bytes[peer] -= sum(map(len, waiting.popleft()))
+            if not waiting:
+                del self._unsent[peer], self._unsent_bytes[peer]
