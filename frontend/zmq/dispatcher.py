@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -22,14 +22,14 @@ from frontend.zmq.each import EachRequest
 from frontend.zmq.exchange import Exchange
 from frontend.zmq.group import FEW, AlikeRequests
 from frontend.zmq.pattern import Pattern, Patterns
-from frontend.zmq.reply import Reply, SharedReply, SingleReply, error_message, fact_message
-from frontend.zmq.router import Peer, Router
+from frontend.zmq.reply import Count, Reply, SharedReply, SingleReply, error_message, fact_message
+from frontend.zmq.router import Router
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
 
 _MOST_TOGETHER: Final = 1 << 16  # requests of one message
 _MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))  # first bytes
-_ARRAYS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
+_ARRAYS: Final = frozenset(bytes((first,)) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
 _STOPPING: Final = ServingError(Code.UNAVAILABLE, "The server is stopping")
 _EXAMPLES: Final[dict[str, type[ClassifyBody] | type[RegressBody]]] = {"classify": ClassifyBody, "regress": RegressBody}
 
@@ -39,8 +39,7 @@ class Dispatcher:
 
     def __init__(self, front_end: FrontEnd, router: Router, options: ServerOptions) -> None:
         self.stopping = False
-        self.outstanding = 0  # requests without an answer
-        self.on_answered: Callable[[], None] = _nothing
+        self.count = Count()
         self._front_end = front_end
         self._router = router
         self._options = BodyOptions(options.max_request_bytes, options.enable_signature_method_name_check)
@@ -49,12 +48,12 @@ class Dispatcher:
         self._alike: dict[Pattern, tuple[list[bytes], list[Reply]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, peer: Peer, header: bytes, frames: Sequence[memoryview]) -> None:
+    def take(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None:
         """A message has come. Raises nothing."""
-        if header[:1] and header[0] in _ARRAYS:
-            self._take_several(peer, header, frames)
+        if header[:1] in _ARRAYS:
+            self._take_several(identity, delimited, header, frames)
         else:
-            self._take_one(header, frames, self._counted(SingleReply(self._router, peer)))
+            self._take_one(header, frames, SingleReply(self._router, identity, delimited, self.count))
 
     def flush(self) -> None:
         """Requests that are alike go together. Raises nothing."""
@@ -70,26 +69,15 @@ class Dispatcher:
             for message, reply in zip(messages, replies, strict=True):
                 self._predict(pattern.request_of(message), reply)
 
-    def _counted(self, reply: Reply) -> Reply:
-        self.outstanding += 1
-
-        def answered(parts: Sequence[bytes]) -> None:
-            self.outstanding -= 1
-            reply(parts)
-            if not self.outstanding:
-                self.on_answered()
-
-        return answered
-
-    def _take_several(self, peer: Peer, header: bytes, frames: Sequence[memoryview]) -> None:
-        shared = SharedReply(self._router, peer)
+    def _take_several(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None:
         try:
             messages = _split(header)
         except ServingError as error:
-            SingleReply(self._router, peer)((error_message(None, error),))
+            self._refuse(None, error, SingleReply(self._router, identity, delimited, self.count))
             return
+        shared = SharedReply(self._router, identity, delimited, self.count, len(messages))
         for message in messages:
-            self._take_one(message, frames, self._counted(shared))
+            self._take_one(message, frames, shared)
 
     def _take_one(self, message: bytes, frames: Sequence[memoryview], reply: Reply) -> None:
         if self.stopping:
@@ -177,10 +165,6 @@ class Dispatcher:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _nothing() -> None:
-    """Nobody waits for the last answer."""
 
 
 def _is_slow(message: bytes) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgpack
 
-from frontend.zmq.router import Peer, Router
+from frontend.zmq.router import Router
 from ringserve.errors import ServingError
 
 
@@ -18,38 +18,65 @@ class Reply(Protocol):
     def __call__(self, parts: Sequence[bytes]) -> None: ...
 
 
+class Count:
+    """Of requests that have no answer yet."""
+
+    __slots__ = ("none_left", "outstanding")
+
+    def __init__(self) -> None:
+        self.outstanding = 0
+        self.none_left: Callable[[], None] | None = None  # is called when the last one is answered
+
+
 class SingleReply:
     """To a request that came in a message of its own."""
 
-    __slots__ = ("_peer", "_router")
+    __slots__ = ("_count", "_delimited", "_identity", "_router")
 
-    def __init__(self, router: Router, peer: Peer) -> None:
+    def __init__(self, router: Router, identity: bytes, delimited: bool, count: Count) -> None:
         self._router = router
-        self._peer = peer
+        self._identity = identity
+        self._delimited = delimited
+        self._count = count
+        count.outstanding += 1
 
     def __call__(self, parts: Sequence[bytes]) -> None:
-        self._router.send(self._peer, parts)
+        count = self._count
+        count.outstanding -= 1
+        self._router.send(self._identity, self._delimited, parts)
+        if count.none_left is not None and not count.outstanding:
+            count.none_left()
 
 
 class SharedReply:
     """To the requests of one message: what is ready in one turn of the loop goes back in one array."""
 
-    def __init__(self, router: Router, peer: Peer) -> None:
+    def __init__(self, router: Router, identity: bytes, delimited: bool, count: Count, requests: int) -> None:
         self._router = router
-        self._peer = peer
+        self._identity = identity
+        self._delimited = delimited
+        self._count = count
         self._ready: list[bytes] = []
+        count.outstanding += requests
 
     def __call__(self, parts: Sequence[bytes]) -> None:
         if len(parts) > 1:  # frames are counted from the message's first one
-            self._router.send(self._peer, (_array(parts[:1]), *parts[1:]))
+            self._send((_array(parts[:1]), *parts[1:]), 1)
             return
         if not self._ready:
-            asyncio.get_running_loop().call_soon(self._send)
+            asyncio.get_running_loop().call_soon(self._send_ready)
         self._ready.append(parts[0])
 
-    def _send(self) -> None:
+    def _send_ready(self) -> None:
         ready, self._ready = self._ready, []
-        self._router.send(self._peer, (_array(ready),))
+        self._send((_array(ready),), len(ready))
+
+    def _send(self, parts: Sequence[bytes], requests: int) -> None:
+        count = self._count
+        count.outstanding -= requests
+        self._router.send(self._identity, self._delimited, parts)
+        if count.none_left is not None and not count.outstanding:
+            count.none_left()
 
 
 def _array(headers: Sequence[bytes]) -> bytes:

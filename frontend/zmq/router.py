@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
 import zmq
 
@@ -20,25 +20,19 @@ _HEARTBEAT_MS: Final = 10_000
 _LOST_MS: Final = 30_000
 _WARN_SECONDS: Final = 5.0
 _MESSAGE_ROOM: Final = 16 << 20
-_MORE: Final = zmq.SNDMORE | zmq.NOBLOCK
+_NO_WAIT: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 _GONE: Final = (errno.EHOSTUNREACH, errno.EPIPE)
 
 _logger = logging.getLogger(__name__)
 
 
-class Peer(NamedTuple):
-    """Whom an answer is for. `delimited`: an empty frame goes before it, as REQ sockets want it."""
+class Take(Protocol):
+    """Gets a message: from whom, whether an empty frame is to go before the answer (as REQ sockets want it), the first part,
+    and views of those after it.
+    """
 
-    identity: bytes
-    delimited: bool = False
-
-
-class Message(NamedTuple):
-    """`header` is the first part, `frames` are views of what follows it."""
-
-    peer: Peer
-    header: bytes
-    frames: Sequence[memoryview] = ()
+    def __call__(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None: ...
 
 
 class Router:
@@ -59,8 +53,10 @@ class Router:
         for option, value in options.items():
             self.socket.setsockopt(option, value)
         self._endpoints: list[str] = []
-        self._unsent: dict[Peer, deque[Sequence[bytes]]] = {}
-        self._unsent_bytes: dict[Peer, int] = {}
+        # The package's own method looks for what only other kinds of sockets have, which takes longer than to send.
+        self._send: Callable[..., object] = super(zmq.Socket, self.socket).send
+        self._unsent: dict[bytes, deque[tuple[bool, Sequence[bytes]]]] = {}
+        self._unsent_bytes: dict[bytes, int] = {}
         self._warned = 0.0
 
     def listen(self, endpoint: str, fd: int) -> None:
@@ -79,21 +75,21 @@ class Router:
         """Answers that have been sent may take so long to go out."""
         self.socket.close(round(seconds * 1000))
 
-    def receive(self, take: Callable[[Peer, bytes, Sequence[memoryview]], None]) -> None:
-        """Hand over what has come, so many messages at most: from whom, the first part, and views of those after it."""
-        receive, option = self.socket.recv, self.socket.getsockopt
+    def receive(self, take: Take) -> None:
+        """Hand over what has come, so many messages at most."""
+        receive, option, more = self.socket.recv, self.socket.getsockopt, zmq.RCVMORE
         try:
             for _ in range(_BURST):
                 identity = receive(zmq.NOBLOCK)
                 header = receive()  # a message's parts are there together
-                if option(zmq.RCVMORE):
-                    take(*self._further(identity, header))
+                if option(more):
+                    take(identity, *self._further(header))
                 else:
-                    take(Peer(identity), header, ())
+                    take(identity, False, header, ())
         except zmq.Again:
             pass
 
-    def _further(self, identity: bytes, header: bytes) -> tuple[Peer, bytes, Sequence[memoryview]]:
+    def _further(self, header: bytes) -> tuple[bool, bytes, Sequence[memoryview]]:
         delimited = not header
         more: int = 1
         if delimited:
@@ -105,39 +101,38 @@ class Router:
             more = frame.more
             if len(frames) <= _MOST_FRAMES:
                 frames.append(frame.buffer)
-        return Peer(identity, delimited), header, frames
+        return delimited, header, frames
 
-    def send(self, peer: Peer, parts: Sequence[bytes]) -> None:
+    def send(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> None:
         """At once, if ZeroMQ takes it; else it is kept until it does."""
-        if peer in self._unsent or not self._sent(peer, parts):
-            self._keep(peer, parts)
+        if identity in self._unsent or not self._sent(identity, delimited, parts):
+            self._keep(identity, delimited, parts)
 
-    def _sent(self, peer: Peer, parts: Sequence[bytes]) -> bool:
+    def _sent(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> bool:
         """False: the client has too many answers that it did not take."""
-        send = self.socket.send
+        send = self._send
         try:
-            send(peer.identity, _MORE)
+            send(identity, _MORE)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
             if error.errno not in _GONE:
                 raise
             return True  # nobody is there any more
-        if peer.delimited:
+        if delimited:
             send(b"", _MORE)
-        if len(parts) == 1 and len(parts[0]) < _COPIED_BELOW:
-            send(parts[0], zmq.NOBLOCK)
-            return True
-        for part in parts[:-1]:
-            send(part, _MORE, copy=len(part) < _COPIED_BELOW)
-        send(parts[-1], zmq.NOBLOCK, copy=len(parts[-1]) < _COPIED_BELOW)
+        last = parts[-1]
+        if len(parts) > 1:
+            for part in parts[:-1]:
+                send(part, _MORE, copy=len(part) < _COPIED_BELOW)
+        send(last, _NO_WAIT, copy=len(last) < _COPIED_BELOW)
         return True
 
-    def _keep(self, peer: Peer, parts: Sequence[bytes]) -> None:
-        size = sum(map(len, parts)) + self._unsent_bytes.get(peer, 0)
+    def _keep(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> None:
+        size = sum(map(len, parts)) + self._unsent_bytes.get(identity, 0)
         if size <= _MOST_UNSENT_BYTES:
-            self._unsent.setdefault(peer, deque()).append(parts)
-            self._unsent_bytes[peer] = size
+            self._unsent.setdefault(identity, deque()).append((delimited, parts))
+            self._unsent_bytes[identity] = size
             return
         now = time.monotonic()
         if now - self._warned >= _WARN_SECONDS:
@@ -151,9 +146,9 @@ class Router:
 
     def send_again(self) -> None:
         """What was kept, as far as ZeroMQ takes it now."""
-        for peer in list(self._unsent):
-            waiting = self._unsent[peer]
-            while waiting and self._sent(peer, waiting[0]):
-                self._unsent_bytes[peer] -= sum(map(len, waiting.popleft()))
+        for identity in list(self._unsent):
+            waiting = self._unsent[identity]
+            while waiting and self._sent(identity, *waiting[0]):
+                self._unsent_bytes[identity] -= sum(map(len, waiting.popleft()[1]))
             if not waiting:
-                del self._unsent[peer], self._unsent_bytes[peer]
+                del self._unsent[identity], self._unsent_bytes[identity]

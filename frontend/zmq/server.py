@@ -103,12 +103,13 @@ class ZmqServer:
         dispatcher.stopping = True
         self._router.close_listeners()
         answered = asyncio.Event()
-        dispatcher.on_answered = answered.set
-        if dispatcher.outstanding:
+        count = dispatcher.count
+        count.none_left = answered.set
+        if count.outstanding:
             try:
                 await asyncio.wait_for(answered.wait(), _DRAIN_SECONDS)
             except TimeoutError:
-                _logger.warning("%d requests have no answer", dispatcher.outstanding)
+                _logger.warning("%d requests have no answer", count.outstanding)
         await asyncio.sleep(0)  # answers of one message go out together at the end of a turn
         self._router.send_again()
         self._selector.ignore(self._router.socket)

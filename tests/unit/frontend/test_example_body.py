@@ -123,7 +123,7 @@ def test_answers() -> None:
     two = {"examples": [{"x": 2.0}, {}]}
     signature = classify_signature("classes", "scores")
     outputs = [texts((2, 1), b"a", b"\xff"), numbers([[0.5], [np.inf]])]
-    body, content_type, headers = read(ClassifyBody, two).encode(MODEL, signature, outputs)
+    body, content_type, headers, _ = read(ClassifyBody, two).encode(MODEL, signature, outputs)
     assert json.loads(body) == {"results": [[["a", 0.5]], [["\ufffd", np.inf]]]}
     assert (content_type, headers) == ("application/json", ())
     body, content_type, headers = read(RegressBody, two).encode(MODEL, regress_signature(), [numbers([1.5, 2.5])])
