@@ -157,6 +157,7 @@ class Catalog:
             self._labels[name] = {label: Label(name, label, split) for label, split in labels.items()}
         else:
             self._labels.pop(name, None)
+        self.notify((name,))
 
     def labels(self, name: str) -> dict[str, dict[int, float]]:
         """The model's labels, each with its versions and their weights."""

@@ -216,7 +216,7 @@ class FrontEnd:
         columns = message["columns"]
         spec = LaneSpec.from_wire(columns, message["ring_bytes"])
         lane = OpenLane(message["lane"], worker, LaneProducer(Lane.attach(segment, spec)))
-        lane.avoided = self._is_avoided(worker, servable)
+        lane.avoided = self.is_avoided(worker, servable)
         self._lanes.append(lane)
         form = tuple((dtype, tuple(shape)) for dtype, _, shape in columns[0]) if columns else None
         version.endpoint(message["signature"]).add(lane, message["inputs"], form)
@@ -237,11 +237,12 @@ class FrontEnd:
         for version in self.catalog.loaded(servable):
             for endpoint in version.endpoints:
                 for lane in endpoint.lanes:
-                    lane.avoided = self._is_avoided(lane.worker, version.id)
+                    lane.avoided = self.is_avoided(lane.worker, version.id)
                 endpoint.choose_lanes()
         self.catalog.notify({version.id.name for version in self.catalog.loaded(servable)})
 
-    def _is_avoided(self, worker: str, servable: ServableId) -> bool:
+    def is_avoided(self, worker: str, servable: ServableId) -> bool:
+        """Are requests to this version better sent to another worker?"""
         return not self._avoided.isdisjoint(((worker, None), (worker, servable)))
 
     def _on_retire(self, message: Message, _: list[int]) -> None:
@@ -281,6 +282,10 @@ class FrontEnd:
             raise ServingError(Code.UNAVAILABLE, "The supervisor did not write the metrics in time") from None
         text: str = answer["text"]
         return text
+
+    def tell(self, message: Message) -> None:
+        """To the supervisor, which does not answer."""
+        self._channel.send(message)
 
     async def ask(self, message: Message) -> Message:
         """Have the supervisor answer. Its descriptors, "fds", are the caller's then."""

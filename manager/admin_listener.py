@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from manager.locked_folder import locked
 from ringserve.admin_socket import answers, check_path
 from ringserve.errors import Code, ServingError
 
 _OWNER_ONLY: Final = 0o600
 _WAITING: Final = 16  # connections that are not accepted yet
-_LOCK_SECONDS: Final = 2.0
-_LOCK_POLL_SECONDS: Final = 0.02
 
 
 class AdminListener:
@@ -44,35 +40,12 @@ async def listen(path: str) -> AdminListener:
     """
     check_path(path)
     try:
-        async with _locked(Path(path).parent):
+        async with locked(Path(path).parent):  # between a bind and its listen, a socket looks like a dead one
             _clear(path)
             return AdminListener(path, _bound(path))
     except OSError as error:
         text = f"can't make the admin socket {path}: {error.strerror or error}"
         raise ServingError(Code.FAILED_PRECONDITION, text) from error
-
-
-@asynccontextmanager
-async def _locked(folder: Path) -> AsyncIterator[None]:
-    """Alone in the folder: between another server's bind and its listen, its socket looks like a dead one."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        async with asyncio.timeout(_LOCK_SECONDS):
-            while not _try_lock(descriptor):
-                await asyncio.sleep(_LOCK_POLL_SECONDS)
-        yield
-    except TimeoutError:
-        raise ServingError(Code.FAILED_PRECONDITION, f"somebody keeps the folder {folder} locked") from None
-    finally:
-        os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _clear(path: str) -> None:

@@ -54,12 +54,13 @@ class ChildProcess:
         self._stopping = False
 
     async def keep(
-        self, options: ServerOptions, descriptors: Mapping[str, int], boot: Callable[[], Awaitable[None]]
+        self, options: ServerOptions, descriptors: Mapping[str, Sequence[int]], boot: Callable[[], Awaitable[None]]
     ) -> None:
         """Run the process for as long as the server runs, a new one whenever it ends.
 
-        It inherits `descriptors`, which its command line names (`--listener-fd 7`). `boot` brings it to where it can work.
-        Raises what `boot` raises the first time; later its failure is logged and the process started again.
+        It inherits `descriptors`, which its command line names (`--listener-fd 7 --listener-fd 8`). `boot` brings it
+        to where it can work. Raises what `boot` raises the first time; later its failure is logged and the process started
+        again.
         """
         pause = _FIRST_PAUSE
         while not self._stopping:
@@ -85,15 +86,16 @@ class ChildProcess:
                 pause = min(pause * 2, _LONGEST_PAUSE)
             self.restarts += 1
 
-    def _spawn(self, options: ServerOptions, descriptors: Mapping[str, int]) -> None:
+    def _spawn(self, options: ServerOptions, descriptors: Mapping[str, Sequence[int]]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            fds = {"control": theirs.fileno(), "doorbell": self.doorbell.fd, "counters": self.counters.fd, **descriptors}
+            own = {"control": [theirs.fileno()], "doorbell": [self.doorbell.fd], "counters": [self.counters.fd]}
+            fds = [(name, fd) for name, handed in (own | dict(descriptors)).items() for fd in handed]
             # -P: a folder named `workers` where the user happens to stand is not ours.
             command = [sys.executable, "-P", "-m", *self._command, "--options", json.dumps(asdict(options))]
-            for name, fd in fds.items():
+            for name, fd in fds:
                 command += [f"--{name}-fd", str(fd)]
-            self._process = subprocess.Popen(command, pass_fds=list(fds.values()), stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(command, pass_fds=[fd for _, fd in fds], stdin=subprocess.DEVNULL)
         self.pid = self._process.pid
         self._ended = asyncio.Event()
         self._booted = asyncio.get_running_loop().create_future()

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
 
 from manager.child_process import ChildProcess
 from manager.listener import share_with_the_past
@@ -17,6 +18,22 @@ from ringserve.ssl_config import SslConfig
 _logger = logging.getLogger(__name__)
 
 
+class Joiner(Protocol):
+    """Joins front ends to workers: `manager.serving.Serving`."""
+
+    def introduce(self, frontend: FrontEndProcess) -> None:
+        """Tell a new process all that is served."""
+
+    def want_lane(self, frontend: FrontEndProcess, message: Message) -> None:
+        """Make it lanes."""
+
+    def local_lane(self, frontend: FrontEndProcess, message: Message) -> None:
+        """Make a lane for a client of it, and answer the message with that."""
+
+    def drop_local(self, frontend: FrontEndProcess, number: int) -> None:
+        """Drop such a lane."""
+
+
 class FrontEndProcess(ChildProcess):
     """One front end of a protocol."""
 
@@ -24,18 +41,22 @@ class FrontEndProcess(ChildProcess):
         self,
         protocol: str,
         index: int,
-        listener: socket.socket | None,
+        listeners: Sequence[socket.socket] = (),
         prometheus_path: str | None = None,
         ssl: SslConfig | None = None,
         check: Callable[[], None] = lambda: None,
+        listen: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`listener`: the socket that it listens on, which outlives it; None: gRPC's, which makes its own.
+        """`listeners`: the sockets that it listens on, which outlive it; none: gRPC's, which makes its own. `listen` has
+        them listen; None: the process does.
 
         `prometheus_path`: where it shows the page of metrics with upstream's names; None: nowhere. `ssl`: what secures its
         connections. `check` is called before it may listen, and raises ServingError where it can't.
         """
         super().__init__(f"frontend {protocol} {index}", ["frontend", protocol, "--index", str(index)])
-        self.listener = listener
+        self.listeners = listeners
+        self._listen = listen
+        self.has_lanes = protocol != "local"  # of its own, that is; local clients have theirs to themselves
         self._open_message: Message = {"type": "open", "prometheus_path": prometheus_path, "ssl": ssl}
         self._check = check
         self.open = False  # may it accept connections?
@@ -44,7 +65,7 @@ class FrontEndProcess(ChildProcess):
         #: By model and version: the present process's counts added to those of the ones before it.
         self.shadow_counts: dict[tuple[str, int], Counter[str]] = {}
         self._former_counts: dict[tuple[str, int], Counter[str]] = {}
-        self._want_lane: Callable[[FrontEndProcess, Message], None]
+        self._joiner: Joiner
         self._pages: Mapping[str, Callable[[], str]]
         self._reload: Callable[[bytes], Awaitable[Message]]
         self._reloading: set[asyncio.Task[None]] = set()
@@ -52,32 +73,35 @@ class FrontEndProcess(ChildProcess):
     async def serve(
         self,
         options: ServerOptions,
-        introduce: Callable[[FrontEndProcess], None],
-        want_lane: Callable[[FrontEndProcess, Message], None],
+        joiner: Joiner,
         pages: Mapping[str, Callable[[], str]],
         reload: Callable[[bytes], Awaitable[Message]],
     ) -> None:
-        """Keep the front end running. `introduce` tells a new process all that is served; `pages` are what it may show of
-        metrics, "clean" and "upstream"; `reload` answers a serialised ReloadConfigRequest.
+        """Keep the front end running. `pages` are what it may show of metrics, "clean" and "upstream"; `reload` answers a
+        serialised ReloadConfigRequest.
         """
-        self._want_lane = want_lane
+        self._joiner = joiner
         self._pages = pages
         self._reload = reload
 
         async def boot() -> None:
             await self.booted()
-            introduce(self)
+            joiner.introduce(self)
             if self.open:
                 await self._let_open()
             self._introduced.set()
             if self.restarts:
                 _logger.info("%s is back (pid %d)", self.title, self.pid)
 
-        await self.keep(options, {} if self.listener is None else {"listener": self.listener.fileno()}, boot)
+        await self.keep(options, {"listener": [listener.fileno() for listener in self.listeners]}, boot)
 
     def handle(self, message: Message) -> None:
         if message["type"] == "want_lane":
-            self._want_lane(self, message)
+            self._joiner.want_lane(self, message)
+        elif message["type"] == "local_lane":
+            self._joiner.local_lane(self, message)
+        elif message["type"] == "drop_local":
+            self._joiner.drop_local(self, message["lane"])
         elif message["type"] == "shadow_counts":
             key = (message["model"], message["version"])
             now = {name: message[name] for name in ("compared", "differed", "failed", "dropped")}
@@ -103,9 +127,11 @@ class FrontEndProcess(ChildProcess):
 
     async def accept(self) -> None:
         """Let it accept connections from now on; returns when it does. Raises ServingError when it can't."""
+        for listener in self.listeners:
+            share_with_the_past(listener)
+        if self._listen is not None:
+            await self._listen()
         self.open = True
-        if self.listener is not None:
-            share_with_the_past(self.listener)
         if self._introduced.is_set():
             await self._let_open()
         await self._introduced.wait()  # models may be there before a front end is

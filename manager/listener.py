@@ -13,21 +13,27 @@ def bind(port: int, count: int) -> list[socket.socket]:
     All interfaces, IPv6 and IPv4, or IPv4 alone where there is no IPv6. The supervisor keeps them open: connections that
     come while a front end is being replaced wait in its socket. Raises ServingError when the port can't be had.
     """
-    family = socket.AF_INET6 if _has_ipv6() else socket.AF_INET
+    family = socket.AF_INET6 if has_ipv6() else socket.AF_INET
+    return bind_to(family, "::" if family == socket.AF_INET6 else "0.0.0.0", port, count, f"port {port}")
+
+
+def bind_to(family: socket.AddressFamily, host: str, port: int, count: int, name: str) -> list[socket.socket]:
+    """As `bind`, on one address; `name`: what errors call it."""
+    sockets: list[socket.socket] = []
     try:
         # Without SO_REUSEPORT first: with it, two servers of one user could share a port and never know.
         with _socket(family) as probe:
             share_with_the_past(probe)
-            _bind(probe, family, port)
+            _bind(probe, host, port)
             port = probe.getsockname()[1]
-        sockets = []
         for _ in range(count):
-            sock = _socket(family)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            _bind(sock, family, port)
-            sockets.append(sock)
+            sockets.append(_socket(family))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _bind(sockets[-1], host, port)
     except OSError as error:
-        text = f"Can't listen on port {port}: {error.strerror}"
+        for sock in sockets:
+            sock.close()
+        text = f"Can't listen on {name}: {error.strerror}"
         raise ServingError(Code.UNAVAILABLE, text) from error
     return sockets
 
@@ -41,7 +47,7 @@ def share_with_the_past(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
-def _has_ipv6() -> bool:
+def has_ipv6() -> bool:
     if not socket.has_ipv6:
         return False
     try:
@@ -59,5 +65,5 @@ def _socket(family: socket.AddressFamily) -> socket.socket:
     return sock
 
 
-def _bind(sock: socket.socket, family: socket.AddressFamily, port: int) -> None:
-    sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))
+def _bind(sock: socket.socket, host: str, port: int) -> None:
+    sock.bind((host, port))

@@ -12,6 +12,7 @@ from typing import Any
 from manager.event_bus import EventBus, ServableState
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes, Route
+from manager.local_lanes import LocalLanes
 from manager.state_monitor import ServableStateMonitor
 from manager.worker_process import WorkerProcess
 from ringserve.channel import Message
@@ -46,10 +47,16 @@ class Serving:
     """Joins front ends and workers. All on the supervisor's event loop."""
 
     def __init__(
-        self, frontends: Sequence[FrontEndProcess], lanes: Lanes, bus: EventBus, monitor: ServableStateMonitor
+        self,
+        frontends: Sequence[FrontEndProcess],
+        lanes: Lanes,
+        local_lanes: LocalLanes,
+        bus: EventBus,
+        monitor: ServableStateMonitor,
     ) -> None:
         self.frontends = frontends
         self._lanes = lanes
+        self._local_lanes = local_lanes
         self._monitor = monitor
         self._served: dict[ServableId, Served] = {}
         self._models: Message | None = None
@@ -88,7 +95,8 @@ class Serving:
         served = self._served[servable] = Served(message, default, workers, answer["warm_up"])
         self._tell({**message, "routed": False})
         if default:
-            await asyncio.gather(*(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)) for frontend in self._informed))
+            frontends = [frontend for frontend in self._informed if frontend.has_lanes]
+            await asyncio.gather(*(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)) for frontend in frontends))
         served.phase = Phase.ROUTED
         self._tell({"type": "route", "servable": servable})  # only now: no request of a switch has to wait for a lane
 
@@ -111,6 +119,7 @@ class Serving:
     async def _give_back(self, servable: ServableId, workers: Sequence[WorkerProcess]) -> None:
         self._served.pop(servable, None)
         self._lanes.drop_servable(servable)
+        self._local_lanes.drop_servable(servable)
         await asyncio.gather(*(worker.unload(servable) for worker in workers), return_exceptions=True)
         self._unusable = {key for key in self._unusable if key[1] != servable}
 
@@ -140,6 +149,8 @@ class Serving:
 
     def set_usable(self, worker: WorkerProcess, servable: ServableId | None, usable: bool) -> None:
         """Whether requests should go to a worker (to this version on it) while others can take them."""
+        if servable is None and not usable:
+            self._local_lanes.forget_worker(worker)
         (self._unusable.discard if usable else self._unusable.add)((worker.device, servable))
         self._tell({"type": "worker", "worker": worker.device, "servable": servable, "usable": usable})
 
@@ -147,6 +158,7 @@ class Serving:
         """Tell a new front-end process everything; lanes of the process before it are gone with it."""
         frontend.informed = True
         self._lanes.drop_frontend(frontend)
+        self._local_lanes.drop_frontend(frontend)
         if self._models is not None:
             frontend.send(self._models)
         for name in self._monitor.names:
@@ -159,7 +171,7 @@ class Serving:
         for servable, served in self._served.items():
             if served.phase is not Phase.GOING:
                 frontend.send({**served.message, "routed": served.phase is Phase.ROUTED})
-                if served.default:
+                if served.default and frontend.has_lanes:
                     self._spawn(self._open(frontend, Route(servable, DEFAULT_SIGNATURE)))
 
     def want_lane(self, frontend: FrontEndProcess, message: Message) -> None:
@@ -187,11 +199,40 @@ class Serving:
         finally:
             served.opening.discard((pid, route))
 
+    def local_lane(self, frontend: FrontEndProcess, message: Message) -> None:
+        """A front end asks for a lane to one worker, for a local client; it is answered whatever becomes of that."""
+        self._spawn(self._open_local(frontend, Route.from_wire(message), message["call"]))
+
+    async def _open_local(self, frontend: FrontEndProcess, route: Route, call: int) -> None:
+        pid, served = frontend.pid, self._served.get(route.servable)
+
+        def is_wanted() -> bool:
+            return frontend.pid == pid and self._served.get(route.servable) is served
+
+        try:
+            if served is None:
+                raise ServingError(Code.NOT_FOUND, f"{route.servable} is not loaded")
+            usable = [worker for worker in served.workers if self._is_usable(worker, route.servable)]
+            await self._local_lanes.make(frontend, self._local_lanes.choose(usable), route, call, is_wanted)
+            if not is_wanted():
+                raise ServingError(Code.UNAVAILABLE, f"{route.servable} is being unloaded")
+        except (ServingError, OSError) as caught:
+            error = _as_serving_error(caught)
+            if frontend.pid == pid:  # else another process has its place, whose calls count anew
+                frontend.send({"type": "told", "call": call, "code": int(error.code), "message": error.message})
+            del error  # with its traceback it would keep the lane's memory until the next collection of garbage
+
+    def drop_local(self, frontend: FrontEndProcess, number: int) -> None:
+        """A local client has given up its lane."""
+        self._local_lanes.drop(frontend, number)
+
+    def _is_usable(self, worker: WorkerProcess, servable: ServableId) -> bool:
+        return self._unusable.isdisjoint(((worker.device, None), (worker.device, servable)))
+
     @staticmethod
     def _refuse(frontend: FrontEndProcess, route: Route, error: ServingError | OSError) -> None:
         _logger.warning("no lane for %s signature %s: %s", route.servable, route.signature, error)
-        if isinstance(error, OSError):  # out of file descriptors, say
-            error = ServingError(Code.RESOURCE_EXHAUSTED, f"The server could not make a lane: {error.strerror}")
+        error = _as_serving_error(error)
         frontend.send({"type": "lane_refused", "code": int(error.code), "message": error.message, **route.to_wire()})
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -218,3 +259,9 @@ class Serving:
             "code": int(event.error.code) if event.error else 0,
             "message": event.error.message if event.error else "",
         }
+
+
+def _as_serving_error(error: ServingError | OSError) -> ServingError:
+    if isinstance(error, OSError):  # out of file descriptors, say
+        return ServingError(Code.RESOURCE_EXHAUSTED, f"The server could not make a lane: {error.strerror}")
+    return error

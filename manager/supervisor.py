@@ -9,7 +9,8 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from manager.grpc_reload import GrpcReload
 from manager.lanes import Lanes
 from manager.listener import bind
 from manager.load_record import LoadRecord
+from manager.local_lanes import LocalLanes
 from manager.memory_budget import MemoryBudget
 from manager.metrics import MetricsPage
 from manager.model_cache import ModelCache, default_root
@@ -38,9 +40,11 @@ from manager.retry import Retry
 from manager.server_core import ServerCore, first_models
 from manager.serving import Serving
 from manager.state_monitor import ServableStateMonitor
+from manager.unix_listener import OWNER_ONLY, UnixListener
 from manager.upstream_metrics import UpstreamPage
 from manager.worker_loader import WorkerLoader
 from manager.worker_process import WorkerProcess
+from manager.zmq_endpoints import ZmqEndpoints, open_zmq
 from ringserve import log
 from ringserve.channel_arguments import parse_channel_arguments
 from ringserve.devices import parse_devices
@@ -62,8 +66,9 @@ _MOST_NAMED: Final = 20
 _RINGS_PER_LIMIT: Final = 4  # room in a lane: JSON numbers of two bytes may be tensor elements of eight
 
 
-def main(options: ServerOptions, notes: Sequence[str]) -> int:
-    """Serve until told to stop; the exit status. `notes` are lines about the command line, logged first.
+def main(options: ServerOptions, notes: Sequence[str], given: Collection[str] = ()) -> int:
+    """Serve until told to stop; the exit status. `notes` are lines about the command line, logged first; `given`: the flags
+    on it.
 
     Raises ServingError when the server can't start.
     """
@@ -72,7 +77,7 @@ def main(options: ServerOptions, notes: Sequence[str]) -> int:
     _allow_many_files()
     for note in notes:
         _logger.warning("%s", note)
-    uvloop.run(Supervisor(options).run())
+    uvloop.run(Supervisor(options, given).run())
     return 0
 
 
@@ -87,7 +92,7 @@ def _allow_many_files() -> None:
 class Supervisor:
     """The parts of a server, and its life from start to end."""
 
-    def __init__(self, options: ServerOptions) -> None:
+    def __init__(self, options: ServerOptions, given: Collection[str] = ()) -> None:
         """Raises ServingError for a configuration that can't be, and when the port is taken."""
         self._options = options
         self._devices = parse_devices(options.devices)
@@ -97,6 +102,8 @@ class Supervisor:
         self._listeners = bind(port, options.rest_frontends) if port else []
         self._ssl: SslConfig | None = None
         self._reservation = self._reserve_grpc()
+        self._local = UnixListener(options.shm_socket, OWNER_ONLY) if options.shm_socket else None
+        self._zmq = open_zmq(options, "zmq_port" in given or options.zmq_port != ServerOptions().zmq_port)
         self._began = time.monotonic()
 
     def _reserve_grpc(self) -> socket.socket | None:
@@ -123,7 +130,7 @@ class Supervisor:
         options, serving = self._options, self._serving
         children = [
             *(worker.serve(options, self._lanes.restore, serving.set_usable) for worker in self._workers),
-            *(f.serve(options, serving.introduce, serving.want_lane, self._pages, self._reload) for f in self._frontends),
+            *(frontend.serve(options, serving, self._pages, self._reload) for frontend in self._frontends),
         ]
         keepers = [loop.create_task(child) for child in children]
         self._core.start(self._models)
@@ -136,18 +143,21 @@ class Supervisor:
             await self._end(keepers)
 
     def _build(self) -> None:
-        options = self._options
+        options, local = self._options, self._local
         bus = EventBus()
         self._threads = DaemonThreads("storage")
         self._cache = ModelCache(Path(options.model_cache_dir) if options.model_cache_dir else default_root())
         self._monitor = ServableStateMonitor(bus)
         self._workers = [WorkerProcess(device) for device in self._devices]
         self._frontends = [
-            *(FrontEndProcess("rest", index, sock, self._prometheus_path) for index, sock in enumerate(self._listeners)),
+            *(FrontEndProcess("rest", index, [sock], self._prometheus_path) for index, sock in enumerate(self._listeners)),
             *(self._grpc_frontend(index) for index in range(options.grpc_frontends)),
+            *(self._zmq_frontends(self._zmq) if self._zmq else ()),
+            *([FrontEndProcess("local", 0, [local.sock], listen=local.listen)] if local else []),
         ]
         self._lanes = Lanes(_RINGS_PER_LIMIT * options.max_request_bytes)
-        self._serving = Serving(self._frontends, self._lanes, bus, self._monitor)
+        local_lanes = LocalLanes(_RINGS_PER_LIMIT * options.max_request_bytes, options.max_request_bytes)
+        self._serving = Serving(self._frontends, self._lanes, local_lanes, bus, self._monitor)
         budget = MemoryBudget(options.total_model_memory_limit_bytes)
         self._manager = AspiredVersionsManager(
             POLICIES[options.aspired_version_policy],
@@ -182,8 +192,15 @@ class Supervisor:
 
     def _grpc_frontend(self, index: int) -> FrontEndProcess:
         if index == 0:  # which has the UNIX socket
-            return FrontEndProcess("grpc", index, None, ssl=self._ssl, check=self._check_grpc_socket)
-        return FrontEndProcess("grpc", index, None, ssl=self._ssl)
+            return FrontEndProcess("grpc", index, ssl=self._ssl, check=self._check_grpc_socket)
+        return FrontEndProcess("grpc", index, ssl=self._ssl)
+
+    @staticmethod
+    def _zmq_frontends(endpoints: ZmqEndpoints) -> list[FrontEndProcess]:
+        return [
+            FrontEndProcess("zmq", index, endpoints.sockets(index), listen=partial(endpoints.listen, index))
+            for index in range(endpoints.count)
+        ]
 
     def _make_loader(self, servable: ServableId, path: str, model: ModelConfig) -> WorkerLoader:
         workers = [worker for worker in self._workers if not model.devices or worker.device in model.devices]
@@ -267,11 +284,15 @@ class Supervisor:
             port, path = options.port, options.grpc_socket_path
             addresses = [*([f"0.0.0.0:{port}"] if port else []), *([f"unix:{path}"] if path else [])]
             _logger.info("Running gRPC ModelServer at %s ... (front ends: %d)", ", ".join(addresses), options.grpc_frontends)
+        if self._zmq:
+            _logger.info("ZeroMQ at %s (front ends: %d)", ", ".join(self._zmq.names), self._zmq.count)
+        if self._local:
+            _logger.info("Local clients at shm://%s", os.path.abspath(self._local.path))
         if self._listeners:
             port = self._listeners[0].getsockname()[1]
             _logger.info("Exporting HTTP/REST API at:localhost:%d ... (front ends: %d)", port, options.rest_frontends)
-        elif not options.grpc_frontends:
-            _logger.warning("nothing listens: --rest_api_port and --grpc_frontends are 0")
+        elif not self._frontends:
+            _logger.warning("nothing listens: --rest_api_port, --grpc_frontends and --zmq_frontends are 0")
 
     def _handle_stop(self, number: int) -> None:
         if self._stop.is_set():
@@ -293,8 +314,9 @@ class Supervisor:
         self._manager.close()
         for listener in self._listeners:  # front ends close theirs: new connections are refused, and wait for nobody
             listener.close()
-        if self._reservation is not None:
-            self._reservation.close()
+        for others in (self._reservation, self._zmq, self._local):
+            if others is not None:
+                others.close()
         if not any(frontend.open for frontend in self._frontends):  # nothing has begun that would have to end well
             self._kill_children()
         await asyncio.gather(*(frontend.stop(_DRAIN_SECONDS) for frontend in self._frontends))

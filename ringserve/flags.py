@@ -57,6 +57,12 @@ _EFFECTIVE = frozenset(
         "version",
         "devices",
         "rest_frontends",
+        "zmq_port",
+        "zmq_endpoint",
+        "zmq_frontends",
+        "zmq_curve_secret_key_file",
+        "zmq_curve_allowed_keys_file",
+        "shm_socket",
         "max_request_bytes",
         "log_level",
     }
@@ -149,6 +155,15 @@ FLAGS: Mapping[str, Flag] = {
             enable_serialization_as_tensor_content="tensor_content in protobuf answers",
             ssl_config_file="SSLConfig text file; TLS",
             use_alts_credentials="Google ALTS",
+        ),
+        *_group(
+            "ZeroMQ and local clients",
+            zmq_port="port on 127.0.0.1; 0 = off",
+            zmq_endpoint="others, tcp:// or ipc://, comma-separated",
+            zmq_frontends="processes sharing them; 0 = no ZeroMQ",
+            zmq_curve_secret_key_file="the server's key; turns CURVE on",
+            zmq_curve_allowed_keys_file="clients' public keys, one a line",
+            shm_socket="UNIX socket of shm:// clients",
         ),
         *_group(
             "Batching",

@@ -87,6 +87,12 @@ class ServerOptions:
     admin_socket: str = ""
     rest_frontends: Int32 = 1
     grpc_frontends: Int32 = 1
+    zmq_port: Int32 = 8502
+    zmq_endpoint: str = ""
+    zmq_frontends: Int32 = 1
+    zmq_curve_secret_key_file: str = ""
+    zmq_curve_allowed_keys_file: str = ""
+    shm_socket: str = ""
     max_request_bytes: Int64 = 256 * 1024 * 1024
     log_level: str = "info"
 
@@ -99,7 +105,7 @@ class ServerOptions:
 
 
 def _conflicts(options: ServerOptions) -> Iterator[tuple[bool, str]]:
-    """What TensorFlow Serving refuses, in its order and its words."""
+    """What TensorFlow Serving refuses, in its order and its words, and what of our own flags contradicts itself."""
     yield (
         options.port == 0 and not options.grpc_socket_path,
         "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.",
@@ -111,6 +117,10 @@ def _conflicts(options: ServerOptions) -> Iterator[tuple[bool, str]]:
     yield (
         not options.model_base_path and not options.model_config_file,
         "Both server_options.model_base_path and server_options.model_config_file are empty!",
+    )
+    yield (
+        bool(options.zmq_curve_allowed_keys_file) and not options.zmq_curve_secret_key_file,
+        "server_options.zmq_curve_allowed_keys_file is set without setting server_options.zmq_curve_secret_key_file.",
     )
     if options.platform_config_file:
         return  # the platform file replaces the batching and session flags, so these are not looked at
@@ -129,7 +139,8 @@ def _conflicts(options: ServerOptions) -> Iterator[tuple[bool, str]]:
 
 
 def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
-    for name, port in (("port", options.port), ("rest_api_port", options.rest_api_port)):
+    for name in ("port", "rest_api_port", "zmq_port"):
+        port: int = getattr(options, name)
         yield not 0 <= port <= MAX_PORT, f"server_options.{name} must be from 0 to {MAX_PORT}, not {port}."
     for name in ("session_parallelism", "intra_op_parallelism", "inter_op_parallelism"):
         threads: int = getattr(options, f"tensorflow_{name}")
@@ -139,8 +150,10 @@ def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
         )
     frontends, size, level = options.rest_frontends, options.max_request_bytes, options.log_level
     yield frontends < 1, f"server_options.rest_frontends must be at least 1, not {frontends}."
-    frontends, threads = options.grpc_frontends, options.grpc_max_threads
-    yield frontends < 0, f"server_options.grpc_frontends must not be negative, but is {frontends}."
+    for name in ("grpc_frontends", "zmq_frontends"):
+        count: int = getattr(options, name)
+        yield count < 0, f"server_options.{name} must not be negative, but is {count}."
+    threads = options.grpc_max_threads
     yield threads < 1, f"server_options.grpc_max_threads must be at least 1, not {threads}."
     yield size < 1, f"server_options.max_request_bytes must be at least 1, not {size}."
     for name in ("total_model_memory_limit_bytes", "startup_timeout", "reload_timeout"):

@@ -91,7 +91,7 @@ class AlikeRequests:
         rows_each = self._pattern.input_shape[0]
         tensors = self._named([Tensor(spec.dtype, array[:rows_each].shape, array[:rows_each])
                                for spec, array in zip(self._signature.outputs, outputs, strict=True)])  # fmt: skip
-        if any(not 0 < named.tensor.data.nbytes < INLINE_BELOW for named in tensors):  # type: ignore[union-attr]
+        if not tensors or any(not 0 < named.tensor.data.nbytes < INLINE_BELOW for named in tensors):  # type: ignore[union-attr]
             return [self._one(index, outputs, elsewhere) for index in range(len(self._replies))]
         before, heads = answer_heads(self._group.servable, self._signature, tensors)
         pieces = []

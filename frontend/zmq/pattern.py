@@ -20,7 +20,6 @@ from ringserve.tensor import BY_NAME
 _LONGEST: Final = 64 << 10  # bytes of a message: a larger one's parsing does not matter
 _MOST_LENGTHS: Final = 256
 _MOST_OF_A_LENGTH: Final = 4
-_ID: Final = msgpack.packb("id")
 _BOOL: Final = BY_NAME["bool"]
 # Bytes before what varies of an id, by its first byte; those of short texts and numbers are in `_free_from`.
 _HEADS: Final = {
@@ -46,15 +45,15 @@ class Pattern:
     )
 
     def __init__(
-        self, message: bytes, request: TensorRequest, tensor: Tensor, free: int, id_ends: int, numbers: int
+        self, message: bytes, request: TensorRequest, tensor: Tensor, id_starts: int, id_ends: int, numbers: int
     ) -> None:
         self.request = request
         self.length = len(message)
         self.dtype = tensor.dtype
         self.input_shape = tensor.shape
         self.form: Form = ((tensor.dtype.number, tensor.shape[1:]),)
-        self._first = message[:free]
-        self._id_starts = message.index(_ID) + len(_ID)
+        self._first = message[: id_starts + _free_from(message[id_starts:id_ends])]
+        self._id_starts = id_starts
         self._id_ends = id_ends
         self._middle = message[id_ends:numbers]
         self._numbers = numbers
@@ -68,16 +67,11 @@ class Pattern:
         data = tensor.data
         if isinstance(data, list) or not tensor.shape or not data.size or tensor.dtype is _BOOL:
             return None
-        numbers = len(message) - data.nbytes
-        packed: bytes = msgpack.packb(request.identifier, unicode_errors="surrogateescape")
-        field = _ID + packed
-        at = message.find(field, 0, numbers)
-        if at < 0 or message.find(_ID, at + 1, numbers) >= 0 or message.find(_ID, 0, at) >= 0:
-            return None  # not where it is looked for, or there are several that might be it
-        if message[numbers:] != data.tobytes():
-            return None  # the numbers come earlier
-        begin = at + len(_ID)
-        return cls(message, request, tensor, begin + _free_from(packed), begin + len(packed), numbers)
+        place = _id_place(message)
+        if place is None:
+            return None
+        begin, end = place
+        return cls(message, request, tensor, begin, end, len(message) - data.nbytes)
 
     def matches(self, message: bytes) -> bool:
         """Is it one of them? Of one of the same length."""
@@ -99,6 +93,27 @@ class Pattern:
         at = self._numbers
         joined = b"".join([message[at:] for message in messages])
         return np.frombuffer(joined, self.dtype.numpy).reshape((-1, *self.input_shape[1:]))
+
+
+def _id_place(message: bytes) -> tuple[int, int] | None:
+    """Where the id lies, of a message that ends with its inputs; None where that is not so, or a field is there twice.
+
+    Whatever reads like an id or like the inputs elsewhere, in a name, in other fields or among the numbers, is none.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(message), unicode_errors="surrogateescape")
+    unpacker.feed(message)
+    place = None
+    for left in range(unpacker.read_map_header(), 0, -1):
+        key = unpacker.unpack()
+        begin = unpacker.tell()
+        if key == "inputs":
+            return place if left == 1 else None
+        unpacker.skip()
+        if key == "id":
+            if place is not None:
+                return None
+            place = begin, unpacker.tell()
+    return None
 
 
 def _free_from(packed: bytes) -> int:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
@@ -69,14 +70,30 @@ class RunningServer:
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         grpc: bool = False,
+        zmq: bool = False,
+        shm: bool = False,
     ) -> None:
-        """`environment`: variables that it has besides those of the tests; `grpc`: it has a front end for that too."""
+        """`environment`: variables that it has besides those of the tests; `grpc`, `zmq`, `shm`: it has a front end for that
+        too.
+        """
         self._environment = {**os.environ, **(environment or {})}
         self.port = port or free_port()
         self.pid = 0
         self.grpc_port = free_port()
-        ports = (f"--rest_api_port={self.port}", f"--port={self.grpc_port}", f"--grpc_frontends={int(grpc)}")
-        self._command = [*command, *ports, *flags]
+        self.zmq_port = free_port()
+        self.zmq_url = f"zmq://127.0.0.1:{self.zmq_port}"
+        self._folder = TemporaryDirectory(prefix="ringserve-test-") if shm else None  # a socket's path has to be short
+        self.shm_socket = f"{self._folder.name}/shm.sock" if self._folder else ""
+        self._command = [
+            *command,
+            f"--rest_api_port={self.port}",
+            f"--port={self.grpc_port}",
+            f"--grpc_frontends={int(grpc)}",
+            f"--zmq_port={self.zmq_port}",
+            f"--zmq_frontends={int(zmq)}",
+            *([f"--shm_socket={self.shm_socket}"] if shm else []),
+            *flags,
+        ]
         self._process: subprocess.Popen[str]
         self._lines: list[str] = []
         self._line_came = threading.Condition()
@@ -97,6 +114,7 @@ class RunningServer:
             if self._process.poll() is None:
                 code = self.stop()
                 assert code == 0, f"ended with {code}:\n{self.log}"
+                assert not os.path.exists(self.shm_socket), "the socket's file is left"
             wait_until(lambda: not self.processes(), GONE_LIMIT, f"every process gone, but {self.processes()} are not")
             assert not lanes & process_facts.all_memfds(), "shared memory is left"
         finally:
@@ -200,6 +218,8 @@ class RunningServer:
         self._reader.join(STOP_LIMIT)
         assert self._process.stdout is not None
         self._process.stdout.close()
+        if self._folder:
+            self._folder.cleanup()
 
     def ask(self, method: str, path: str, body: Body = None, headers: dict[str, str] | None = None) -> Answer:
         return ask(self.port, method, path, body, headers)

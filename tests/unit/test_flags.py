@@ -73,6 +73,12 @@ OURS = [
     ("admin_socket", "string", ""),
     ("rest_frontends", "int32", 1),
     ("grpc_frontends", "int32", 1),
+    ("zmq_port", "int32", 8502),
+    ("zmq_endpoint", "string", ""),
+    ("zmq_frontends", "int32", 1),
+    ("zmq_curve_secret_key_file", "string", ""),
+    ("zmq_curve_allowed_keys_file", "string", ""),
+    ("shm_socket", "string", ""),
     ("max_request_bytes", "int64", 268435456),
     ("log_level", "string", "info"),
 ]

@@ -16,6 +16,7 @@ from manager.daemon_threads import DaemonThreads
 from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
+from manager.local_lanes import LocalLanes
 from manager.memory_budget import MemoryBudget
 from manager.model_config import ModelConfig, from_config
 from manager.reload_outcome import ModelOutcome
@@ -72,7 +73,9 @@ class Rig:
         bus = EventBus()
         self.monitor = ServableStateMonitor(bus)
         self.told = Told()
-        self.serving = Serving([cast(FrontEndProcess, self.told)], Lanes(1 << 20), bus, self.monitor)
+        self.serving = Serving(
+            [cast(FrontEndProcess, self.told)], Lanes(1 << 20), LocalLanes(1 << 20, 1 << 18), bus, self.monitor
+        )
         self.manager = AspiredVersionsManager(
             AvailabilityPreservingPolicy(), bus, MemoryBudget(0), Retry(0, 0), unloads=unloads
         )

@@ -64,6 +64,7 @@ class FakeFrontEnd:
 
     def __init__(self, index: int = 0) -> None:
         self.title = f"frontend rest {index}"
+        self.has_lanes = True
         self.pid = 1000 * (index + 1)
         self.messages: list[Message] = []
         self.informed = True

@@ -354,7 +354,7 @@ def test_paths_that_cannot_be(play: Play, tmp_path: Path) -> None:
 def test_a_folder_kept_locked(play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl  # noqa: PLC0415 - only here
 
-    monkeypatch.setattr("manager.admin_listener._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("manager.locked_folder._LOCK_SECONDS", 0.05)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
 

@@ -15,7 +15,7 @@ class FrontEnd(FrontEndProcess):
     """Without a process: notes what it is told."""
 
     def __init__(self, listener: socket.socket) -> None:
-        super().__init__("rest", 0, listener)
+        super().__init__("rest", 0, [listener])
         self.told: list[Message] = []
         self._pages = {"clean": lambda: "ours", "upstream": lambda: "theirs"}
 

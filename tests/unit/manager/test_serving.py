@@ -14,6 +14,7 @@ from stage import run
 from manager.event_bus import EventBus, ServableState
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes, Route
+from manager.local_lanes import LocalLanes
 from manager.serving import Serving
 from manager.state_monitor import ServableStateMonitor
 from manager.worker_process import WorkerProcess
@@ -36,7 +37,7 @@ class Scene:
         self.bus = EventBus()
         self.monitor = ServableStateMonitor(self.bus, most_ended=1)
         frontends = cast(Sequence[FrontEndProcess], self.frontends)
-        self.serving = Serving(frontends, cast(Lanes, self.lanes), self.bus, self.monitor)
+        self.serving = Serving(frontends, cast(Lanes, self.lanes), LocalLanes(1 << 20, 1 << 18), self.bus, self.monitor)
 
     async def load(self, workers: int = 2) -> None:
         await self.serving.load(M, REQUEST, cast(Sequence[WorkerProcess], self.workers[:workers]))

@@ -19,6 +19,7 @@ from manager.event_bus import EventBus
 from manager.frontend_process import FrontEndProcess
 from manager.lanes import Lanes
 from manager.load_record import LoadRecord
+from manager.local_lanes import LocalLanes
 from manager.model_cache import ModelCache
 from manager.model_config import ModelConfig
 from manager.serving import Serving
@@ -69,7 +70,9 @@ class Scene:
         self.record = LoadRecord()
         bus = EventBus()
         frontends = cast(Sequence[FrontEndProcess], [FakeFrontEnd()])
-        self.serving = Serving(frontends, cast(Lanes, FakeLanes()), bus, ServableStateMonitor(bus))
+        self.serving = Serving(
+            frontends, cast(Lanes, FakeLanes()), LocalLanes(1 << 20, 1 << 18), bus, ServableStateMonitor(bus)
+        )
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text, encoding="utf-8")

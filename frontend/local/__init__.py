@@ -1,0 +1,1 @@
+"""Local clients: processes of this machine that submit requests to lanes of their own, and ask here for these."""
