@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return models_commands.run(words[1:])
     if command not in ("predict", "status"):
         return _misused("ringserve", _unknown_command(command))
-    from ringserve import client_commands  # noqa: PLC0415 (argparse and http.client: serving needs neither)
+    from ringserve import client_commands  # noqa: PLC0415 (argparse and numpy: serving needs neither here)
 
     return client_commands.run(command, words[1:])
 
@@ -63,7 +63,7 @@ def _serve(command: str, argv: Sequence[str], defaults: Mapping[str, Value]) -> 
         line.options.validate()
         from manager.supervisor import main as run_supervisor  # noqa: PLC0415 (only serving needs it)
 
-        return run_supervisor(line.options, without_effect(line.given))
+        return run_supervisor(line.options, without_effect(line.given), line.given)
     except ServingError as error:
         print(f"Failed to start server. Error: {error}", file=sys.stderr)
         return EXIT_NOT_STARTED

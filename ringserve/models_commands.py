@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from ringserve.admin_client import AdminClient, find_server
-from ringserve.client_commands import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, pretty
 from ringserve.errors import ServingError
+from ringserve.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from ringserve.models_tables import label_text, list_table, printable, shadow_text, status_text, versions_text
+from ringserve.pretty_json import pretty
 
 _DEFAULT_TIMEOUT: Final = 60.0
 _LONGEST_TIMEOUT: Final = 86400.0

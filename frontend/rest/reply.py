@@ -34,6 +34,10 @@ _RETRY: Final = (("Retry-After", "1"),)
 _RETRIED: Final = (429, 503)  # the server is busy, or not ready yet: the same request may do in a second
 
 
+#: Of an error: the canonical code, several of which share a status.
+CODE: Final = "X-Ringserve-Code"
+
+
 class Reply(NamedTuple):
     """`closes`: the connection is not used again. `content_type` "": the reply has none."""
 
@@ -69,7 +73,8 @@ def error_reply(error: ServingError, status: int | None = None) -> Reply:
     """Upstream's error body; `status` where HTTP has a better one than the code's."""
     status = status or status_of(error.code)
     body = b'{\n    "error": %s\n}' % orjson.dumps(_utf8(error.message))
-    return Reply(body, status, headers=_RETRY if status in _RETRIED else ())
+    code = (CODE, error.code.name)
+    return Reply(body, status, headers=(code, *_RETRY) if status in _RETRIED else (code,))
 
 
 def _utf8(text: str) -> str:

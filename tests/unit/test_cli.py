@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from ringserve import __version__
 from ringserve.cli import main, tensorflow_model_server
-from ringserve.client_commands import pretty, request_body
+from ringserve.command_inputs import read_inputs
 from ringserve.errors import Code, ServingError
 from ringserve.flags import UsageError
 from ringserve.options import ServerOptions
+from ringserve.pretty_json import pretty
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSIONS = f"ringserve {__version__}\nTensorFlow Library: {version('tensorflow')}\n"
@@ -36,9 +37,11 @@ class Supervisor:
     def __init__(self) -> None:
         self.started: list[tuple[ServerOptions, list[str]]] = []
         self.error: ServingError | None = None
+        self.given: set[str] = set()
 
-    def main(self, options: ServerOptions, notes: list[str]) -> int:
+    def main(self, options: ServerOptions, notes: list[str], given: Collection[str]) -> int:
         self.started.append((options, notes))
+        self.given = set(given)
         if self.error:
             raise self.error
         return 7
@@ -58,6 +61,7 @@ def test_serve_hands_options_and_notes_to_the_supervisor(supervisor: Supervisor)
     assert main(["serve", "--model_base_path=/m", "--enable_batching", "--port=8500"]) == 7
     options, notes = supervisor.started[0]
     assert options.model_base_path == "/m"
+    assert supervisor.given == {"model_base_path", "enable_batching", "port"}
     assert notes == [
         "--enable_batching is accepted, but has no effect yet",
     ]
@@ -332,18 +336,19 @@ def test_status_of_something_else(server: Server, capsys: Capture, payload: byte
 )
 def test_inputs_that_make_no_request(inputs: list[str], text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        request_body(inputs, None)
+        read_inputs(inputs)
     assert str(caught.value).startswith(text)
 
 
-def test_a_whole_body_has_its_own_signature() -> None:
+def test_a_whole_body_has_its_own_signature(tmp_path: Path) -> None:
+    (tmp_path / "request.json").write_bytes(b"{}")
     with pytest.raises(UsageError, match="signature_name"):
-        request_body(["-"], "sum")
+        read_inputs([f"@{tmp_path}/request.json"]).request("sum")
 
 
 def test_an_equals_sign_inside_a_string_names_nothing() -> None:
-    assert request_body(['["a=b"]'], None) == b'{"instances": ["a=b"]}'
-    assert request_body(['x="a=b"'], None) == b'{"inputs": {"x": "a=b"}}'
+    assert read_inputs(['["a=b"]']).request(None) == b'{"instances": ["a=b"]}'
+    assert read_inputs(['x="a=b"']).request(None) == b'{"inputs": {"x": "a=b"}}'
 
 
 _json = st.recursive(
@@ -359,5 +364,5 @@ def test_pretty_text_is_the_same_json(value: object) -> None:
 
 @given(st.lists(_json), st.text())
 def test_instances_arrive_as_given(rows: list[object], signature: str) -> None:
-    body = json.loads(request_body([json.dumps(rows)], signature))
+    body = json.loads(read_inputs([json.dumps(rows)]).request(signature))
     assert body == {"signature_name": signature, "instances": rows}

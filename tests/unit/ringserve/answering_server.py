@@ -19,6 +19,7 @@ REGRESS = "/tensorflow.serving.PredictionService/Regress"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 HEALTH = "/grpc.health.v1.Health/Check"
+HEALTH_LIST = "/grpc.health.v1.Health/List"
 
 #: A request's bytes and what the client said beside them, to the answer's bytes or a message. It may raise ServingError.
 Answer = Callable[[bytes, Any], Any]

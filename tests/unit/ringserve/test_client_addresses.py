@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -23,7 +24,7 @@ LIGHT = """
 import json, sys
 import ringserve
 before = [name for name in sys.modules if name.startswith(("numpy", "grpc", "ringserve."))]
-client = ringserve.Client("grpc://127.0.0.1:1", timeout=5)
+client = ringserve.Client(sys.argv[1], timeout=5)
 for call in (
     lambda: client.predict("m", {"x": [1.0]}),
     lambda: client.classify("m", [{"x": 1.0}]),
@@ -37,13 +38,24 @@ for call in (
     else:
         raise AssertionError
 heavy = [name for name in sys.modules if name.startswith(("tensorflow", "google.protobuf", "absl", "uvloop", "aiohttp"))]
-print(json.dumps([before, heavy]))
+others = [name for name in ("grpc", "zmq", "msgpack", "urllib3") if name in sys.modules]
+print(json.dumps([before, heavy, others]))
 """
 
+#: What each protocol needs beside numpy.
+NEEDS = {
+    "grpc://127.0.0.1:1": {"grpc"},
+    "http://127.0.0.1:1": {"msgpack", "urllib3"},
+    "zmq://127.0.0.1:1": {"msgpack", "zmq"},
+    "shm:///nowhere/ringserve.shm": {"msgpack"},
+}
 
-def test_the_client_needs_neither_tensorflow_nor_protobuf() -> None:
+
+@pytest.mark.parametrize("url", NEEDS, ids=lambda url: url.partition(":")[0])
+def test_the_client_needs_neither_tensorflow_nor_protobuf(url: str) -> None:
+    """And of all protocols' libraries only its own."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", LIGHT],
+        [sys.executable, "-W", "error", "-c", LIGHT, url],
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
@@ -51,12 +63,15 @@ def test_the_client_needs_neither_tensorflow_nor_protobuf() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [[], []]
+    before, heavy, others = json.loads(done.stdout)
+    assert (before, heavy) == ([], [])
+    assert set(others) <= NEEDS[url]
 
 
 def test_the_package_says_what_it_has() -> None:
     assert ringserve.Client is Client
-    assert "Client" in dir(ringserve)
+    assert {"AsyncClient", "Client", "Code", "CurveKeys", "ServingError", "Tls"} <= set(dir(ringserve))
+    assert ringserve.AsyncClient.__name__ == "AsyncClient"
     with pytest.raises(AttributeError, match="has no attribute 'Clent'"):
         _ = ringserve.Clent
 
@@ -79,8 +94,9 @@ def test_addresses(url: str, address: Address) -> None:
     ("url", "words"),
     [
         ("localhost:8500", "has no scheme: grpc://host:port"),
-        ("zmq://localhost:8500", "the scheme 'zmq': only grpc://host:port"),
-        ("http://localhost:8501", "the scheme 'http'"),
+        ("ftp://localhost:8500", "the scheme 'ftp': only grpc://host:port"),
+        ("http+unix:///run/models", r"the scheme 'http\+unix': only grpc"),
+        ("shm:/run/models", "has no scheme"),
         ("grpc://", "not the address of a server"),
         ("grpc://host:port", "not the address of a server"),
         ("grpc://host:99999", "not the address of a server"),
@@ -112,12 +128,21 @@ def test_a_server_and_a_client_that_know_each_other() -> None:
 
 
 def test_tls_is_for_addresses_with_tls(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="begins with grpcs://"):
-        Client("grpc://localhost", tls=Tls())
+    for url in ("grpc://localhost", "http://localhost", "zmq://localhost", "shm:///run/models", "grpc+unix:///run/models"):
+        with pytest.raises(ValueError, match="begins with grpcs:// or https://"):
+            Client(url, tls=Tls())
     with pytest.raises(ValueError, match="go together"):
         Tls(certificate=b"")
     with pytest.raises(FileNotFoundError):
         Client("grpcs://localhost", tls=Tls(root_certificates=tmp_path / "none"))
+
+
+@pytest.mark.parametrize("url", ["grpc://localhost", "http://localhost", "shm:///run/models"])
+def test_keys_are_for_zeromq(url: str) -> None:
+    keys: Any = object()
+    for kind in (Client, ringserve.AsyncClient):
+        with pytest.raises(ValueError, match="begins with zmq://"):
+            kind(url, curve=keys)
 
 
 def test_a_private_key_is_not_shown() -> None:

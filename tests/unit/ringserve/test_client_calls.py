@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from answering_server import (
     CLASSIFY,
     HEALTH,
+    HEALTH_LIST,
     METADATA,
     PREDICT,
     REGRESS,
@@ -25,11 +26,9 @@ from answering_server import (
     serving,
     singles,
 )
+from grpc_health.v1 import health_pb2
 
-from ringserve.client import Class, Client, VersionState
-from ringserve.client.address import Address
-from ringserve.client.call_future import CallFuture
-from ringserve.client.grpc_transport import GrpcTransport
+from ringserve.client import Class, Client, VersionState, prediction_reader
 from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.servable import State
@@ -214,20 +213,14 @@ def test_an_output_that_numpy_has_no_array_for(pair: Pair) -> None:
     assert failed.code is caught.value.code is Code.UNIMPLEMENTED
 
 
-def test_a_failure_that_nobody_thought_of_ends_the_future() -> None:
-    def broken(_: bytes) -> None:
+def test_a_failure_that_nobody_thought_of_ends_the_future(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
         raise KeyError("x")
 
-    class Immediate(GrpcTransport):
-        def start(self, *arguments: Any) -> Callable[[], object]:
-            arguments[3](b"answer")
-            return lambda: None
-
-    future = CallFuture(broken)
-    transport = Immediate(Address("dns:///localhost:1", False))
-    future.start(transport, PREDICT, b"", None)
-    assert isinstance(future.exception(20), KeyError)
-    transport.close()
+    monkeypatch.setattr(prediction_reader, "array_of", broken)
+    failed = pair[1].submit("half", {"x": singles([1])}).exception(20)
+    assert isinstance(failed, ServingError)
+    assert (failed.code, failed.message) == (Code.INTERNAL, "The answer can't be read: KeyError: 'x'")
 
 
 def test_nobody_there() -> None:
@@ -443,6 +436,27 @@ def test_readiness(pair: Pair) -> None:
     assert client.is_ready("good")
     assert not client.is_ready("new")
     assert not client.is_ready("lost")
+
+
+def test_models(pair: Pair) -> None:
+    server, client = pair
+    response = health_pb2.HealthListResponse()
+    for name in ("", "ModelService", "PredictionService", "mnist", "half"):
+        response.statuses[name].status = 1
+    server.answers[HEALTH_LIST] = lambda *_: response
+    assert client.models() == ["half", "mnist"]
+    assert client.submit("half", {"x": singles([1])}).result(20)
+
+
+@pytest.mark.parametrize("has_list", [True, False])
+def test_models_of_a_server_that_names_none(pair: Pair, has_list: bool) -> None:
+    if has_list:  # as upstream's, which has a health service too
+        response = health_pb2.HealthListResponse()
+        response.statuses[""].status = 1
+        pair[0].answers[HEALTH_LIST] = lambda *_: response
+    with pytest.raises(ServingError, match="TensorFlow Serving's gRPC API") as caught:
+        pair[1].models()
+    assert caught.value.code is Code.UNIMPLEMENTED
 
 
 def test_unix_sockets(tmp_path: Path) -> None:
