@@ -37,15 +37,17 @@ class LaneConsumer:
     Requests in [completed, taken) at that moment were being run when the worker before died: `suspects`.
     """
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, *, is_new: bool = False) -> None:
+        """`is_new`: nothing was ever taken from the lane, whatever its words say."""
         spec = lane.spec
         self.lane = lane
         self._slots = spec.slots
         self._words = lane.words
         self._descriptor_words = lane.descriptor_words
+        self._asked = lane.descriptor_words  # where the front end's part of a descriptor is read
         self._batches = lane.batches
-        self.completed = self._words[layout.COMPLETED]
-        self.suspects = self._words[layout.TAKEN] - self.completed
+        self.completed = 0 if is_new else self._words[layout.COMPLETED]
+        self.suspects = 0 if is_new else self._words[layout.TAKEN] - self.completed
         self.taken = self.completed
         self._most_taken = self.completed + self.suspects  # the cursor stays there until they are taken again
         self._in_flight: deque[Ticket] = deque()
@@ -116,7 +118,7 @@ class LaneConsumer:
     def describe(self, number: int) -> tuple[int, int, int, int, int]:
         """Of a request: position, length, rows, flags, deadline."""
         base = number % self._slots * _WORDS
-        words = self._descriptor_words
+        words = self._asked
         rows_and_flags = words[base + layout.ROWS_WORD]
         return (
             words[base + layout.POSITION_WORD],

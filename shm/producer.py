@@ -11,6 +11,7 @@ from shm import layout, packed
 from shm.fence import ORDERED, fence
 from shm.lane import Array, Lane
 from shm.packed import PackedTensor
+from shm.reservation import Reservation
 from shm.ring import Ring
 
 _PUT = layout.DESCRIPTOR_STRUCT.pack_into
@@ -27,9 +28,12 @@ _RECORD = layout.BATCH_STRUCT.unpack_from
 _RECORD_BYTES = layout.BATCH_BYTES
 _ELSEWHERE = layout.ANSWER_PACKED << layout.FLAGS_SHIFT | 0xFFFF  # in the verdict's word: packed, or a code
 
+_ELSEWHERE_MASK = np.uint64(_ELSEWHERE)
 _COUNT: Array = np.arange(1 << 16, dtype="<u8")
 
 _TRIM_NS = 1_000_000_000
+
+_NEVER = 1 << 64  # more than any request's number
 
 FULL = -1
 
@@ -51,12 +55,14 @@ class LaneProducer:
         self._inputs = lane.inputs
         self._outputs = lane.outputs
         self._descriptor_words = lane.descriptor_words
+        self._verdicts = np.frombuffer(lane.descriptor_words, "<u8").reshape(-1, _WORDS)[:, _VERDICT]
         self._batches = lane.batches
         self._rows = Ring(max(spec.rows, 1), spec.soft_rows)
         self._bytes = Ring(spec.request_bytes, spec.soft_bytes)
-        # What the requests in the lane hold, oldest first: (number after the last one, end of rows, end of bytes);
-        # -1 where they hold none. A call of `submit_each` makes one entry.
-        self._held: deque[tuple[int, int, int]] = deque()
+        # What is held of the rings, in the order in which it was taken, since they want it back in that order: (number after
+        # the last request that holds it, end of rows, end of bytes); -1 where there are none. A call of `submit_each` makes
+        # one entry. A reservation's is a list: which request is its last one is known late.
+        self._held: deque[tuple[int, int, int] | list[int]] = deque()
         self._trimmed = 0  # when, in ns of CLOCK_MONOTONIC
         lane.claim(layout.WORD_FRONTEND_PID)
 
@@ -99,31 +105,32 @@ class LaneProducer:
         self._words[_SUBMITTED] = number + 1
         return number
 
-    def submit_each(self, first_id: int, columns: Sequence[Array], now: int, deadline: int = 0) -> int:
-        """Submit the rows of `columns` as one request each, ids counting up from `first_id`.
+    def submit_each(self, first_id: int, columns: Sequence[Array], now: int, deadline: int = 0, rows_each: int = 1) -> int:
+        """Submit the rows of `columns` as requests of `rows_each` rows each, ids counting up from `first_id`.
 
-        Returns how many were taken, from the front; the lane's free slots and rows bound it.
+        Returns how many were taken, from the front; the lane's free slots and rows bound it, and where its slots start over.
         """
         number = self.submitted
         slot = number % self._slots
-        free = min(self._slots - (number - self.released), self._slots - slot, len(columns[0]), len(_COUNT))
-        row = self._rows.find(free)
+        free = min(self._slots - (number - self.released), self._slots - slot, len(columns[0]) // rows_each, len(_COUNT))
+        row = self._rows.find(free * rows_each)
         if row < 0:
-            free = min(free, self._rows.room)
-            row = self._rows.find(free)
+            free = min(free, self._rows.room // rows_each)
+            row = self._rows.find(free * rows_each)
         if free <= 0:
             return 0
-        end = row + free
+        rows = free * rows_each
+        end = row + rows
         for column, array in zip(self.lane.inputs, columns, strict=True):
-            column[row:end] = array[:free]
+            column[row:end] = array[:rows]
         written = self.lane.descriptors[slot : slot + free]
         written[:] = 0
         counter = _COUNT[:free]
         written["id"] = counter + first_id
         written["enqueued"] = now
         written["deadline"] = deadline
-        written["position"] = counter + row
-        written["rows"] = 1
+        written["position"] = (counter if rows_each == 1 else counter * rows_each) + row
+        written["rows"] = rows_each
         self._rows.take(row, end)
         self._publish(number + free, end, -1)
         return free
@@ -144,6 +151,49 @@ class LaneProducer:
         self._bytes.take(start, end)
         self._publish(number + 1, -1, end)
         return number
+
+    def reserve(self, rows: int) -> Reservation | None:
+        """Rows of the columns to be written in place, until `give_back`; None when there is no room for them now.
+
+        Rows and bytes that are taken after them stay taken until they are given back: where others submit too, they are not
+        for long.
+        """
+        row = self._rows.find(rows)
+        if row < 0:
+            return None
+        end = row + rows
+        self._rows.take(row, end)
+        inputs, outputs = ([column[row:end] for column in columns] for columns in (self._inputs, self._outputs))
+        reservation = Reservation(row, rows, inputs, outputs, [_NEVER, end, -1])
+        self._held.append(reservation.held)
+        return reservation
+
+    def submit_reserved(self, reservation: Reservation, request_id: int, now: int, deadline: int = 0) -> int:
+        """Submit the rows as they stand, as one request. Returns the request's number, or FULL.
+
+        Again when that is completed, as often as one likes; its output rows stay as they are until then. Raises ValueError
+        before that, and when the rows were given back.
+        """
+        if reservation.held[0] != _NEVER:
+            raise ValueError("the reserved rows were given back")
+        if reservation.number >= self.completed:
+            raise ValueError("the request that was made of the reserved rows is not completed")
+        number = self.submitted
+        if number - self.released >= self._slots:
+            return FULL
+        at = number % self._slots * _BYTES
+        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, reservation.row, 0, reservation.rows, 0, 0, 0)
+        reservation.number = number
+        self.submitted = number + 1
+        if not ORDERED:
+            fence()
+        self._words[_SUBMITTED] = number + 1
+        return number
+
+    def give_back(self, reservation: Reservation) -> None:
+        """The rows may be used again, once the last request that was made of them is released."""
+        reservation.held[0] = reservation.number + 1
+        self.release(self.released)
 
     def _publish(self, submitted: int, row_end: int, byte_end: int) -> None:
         self._held.append((submitted, row_end, byte_end))
@@ -176,6 +226,19 @@ class LaneProducer:
         row = words[base + _POSITION]
         end = row + (words[base + _ROWS] & _ROWS_MASK)
         return [column[row:end] for column in self._outputs]
+
+    def rows_from(self, number: int, rows: int) -> list[Array]:
+        """Views of so many rows of the output columns from those of request `number` on, valid until its release."""
+        row = self._descriptor_words[number % self._slots * _WORDS + _POSITION]
+        return [column[row : row + rows] for column in self._outputs]
+
+    def answers_elsewhere(self, number: int, count: int) -> list[int]:
+        """Of completed requests whose slots do not start over, those whose answers are no rows: by how many they come after
+        `number`.
+        """
+        slot = number % self._slots
+        verdicts = self._verdicts[slot : slot + count] & _ELSEWHERE_MASK
+        return np.flatnonzero(verdicts).tolist() if verdicts.any() else []
 
     def answer_packed(self, number: int) -> list[PackedTensor]:
         """Views of a completed request's packed answer, valid until its release. Raises ValueError if it is damaged."""

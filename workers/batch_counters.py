@@ -1,4 +1,4 @@
-"""Counts of the batches that a worker ran, in shared memory: how many rows each had and how long it took."""
+"""What a worker counts, in shared memory: of the batches that it ran, how many rows each had and how long it took."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from bisect import bisect_right
 from typing import Final
 
 from ringserve.servable import ServableId
-from shm.counter_families import BATCH_RUN, BATCHES, ROWS_BOUNDS, TIME_BOUNDS
+from shm.counter_families import BATCH_RUN, BATCHES, DURATION, REQUESTS, ROWS_BOUNDS, TIME_BOUNDS
 from shm.counters import CounterTable
+from workers.local_meter import LocalMeter
 
 #: The version, and the signature, under which is kept what versions counted that are gone.
 GONE: Final = ""
+
+_LABELS: Final = {len(family.labels) for family in (BATCHES, DURATION, REQUESTS)}  # of all that a worker counts
 
 
 class BatchMeter:
@@ -48,6 +51,11 @@ class BatchCounters:
         cells = [self._table.cells(family.name, labels, family.words) for family in (BATCHES, BATCH_RUN)]
         return BatchMeter(*cells)
 
+    def local_meter(self, servable: ServableId, signature: str) -> LocalMeter:
+        """Of the requests of local clients to one signature. One for each of their lanes: what one adds the others see."""
+        self._counted.add((servable.name, str(servable.version)))
+        return LocalMeter(self._table, servable, signature)
+
     def retire(self, servable: ServableId) -> None:
         """The version is gone, and nothing counts for it any more. A model's sum over all versions stays what it is."""
         self._counted.discard((servable.name, str(servable.version)))
@@ -55,7 +63,7 @@ class BatchCounters:
 
     def _kept(self, _: str, labels: tuple[str, ...]) -> tuple[str, ...] | None:
         """Also of versions that went while no worker was there: none has a meter now."""
-        if len(labels) != len(BATCHES.labels):
+        if len(labels) not in _LABELS:
             return None
-        model, version, _, device = labels
-        return labels if (model, version) in self._counted else (model, GONE, GONE, device)
+        model, version, _, *others = labels
+        return labels if (model, version) in self._counted else (model, GONE, GONE, *others)

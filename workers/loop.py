@@ -12,7 +12,10 @@ from typing import Final
 from shm.consumer import BrokenLaneError, LaneConsumer
 from shm.doorbell import Doorbell
 from shm.layout import SUBMITTED
+from workers.local_bells import LocalBells
+from workers.local_lane import LocalLane
 from workers.queue import Queue
+from workers.queued_lane import QueuedLane
 
 _logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ class Loop:
 
     def __init__(self, doorbell: Doorbell) -> None:
         self.doorbell = doorbell
+        self._bells = LocalBells(doorbell)
         self.queues: list[Queue] = []
         self.stopping = False
         self._recovering = False
@@ -50,6 +54,21 @@ class Loop:
         self.queues.remove(queue)
         self.watch()
 
+    def put(self, lane: QueuedLane, queue: Queue) -> None:
+        """Serve one more lane of a queue. In the loop's thread."""
+        queue.add(lane)
+        if isinstance(lane, LocalLane):
+            self._bells.add(lane)
+        self.watch()
+
+    def drop(self, lane: QueuedLane) -> None:
+        """Let a lane go, if it is there. In the loop's thread."""
+        for queue in self.queues:
+            if lane in queue.lanes:
+                queue.lanes.remove(lane)
+                self.watch()
+        lane.drop()
+
     def watch(self) -> None:
         """Lanes have come or gone. In the loop's thread."""
         self._watched = [(lane.consumer.lane.words, lane.consumer, q) for q in self.queues for lane in q.lanes]
@@ -64,7 +83,10 @@ class Loop:
     def run(self) -> None:
         """Until `stopping` is set, by a command."""
         while not self.stopping:
-            self.doorbell.wait()
+            if self._bells:
+                self._hear()
+            else:
+                self.doorbell.wait()
             if self._recent:  # most likely it is they again, who need not wait for a look at hundreds of lanes
                 self._active = self._recent
                 self._next_look = sys.maxsize
@@ -72,6 +94,11 @@ class Loop:
             self._next_look = 0
             while self.turn():
                 pass
+
+    def _hear(self, timeout: float = -1) -> None:
+        """As the doorbell's `wait`, where there are local clients, which ring their own bells."""
+        for lane in self._bells.wait(timeout):
+            self.drop(lane)
 
     def turn(self) -> bool:
         """One batch of every queue that has one. Says whether any had."""
@@ -98,7 +125,7 @@ class Loop:
         try:
             return queue.turn(now)
         except BrokenLaneError as error:
-            _logger.error("a lane of %s is closed, its front end broke it: %s", queue.signature, error)
+            _logger.error("a lane of %s is closed, its %s broke it: %s", queue.signature, queue.who_broke(), error)
             queue.close_broken_lanes()
             self.watch()
             return True  # the requests in its other lanes wait on the same ring
@@ -120,6 +147,8 @@ class Loop:
 
     def beat(self) -> None:
         """Write the heartbeat into every lane: this worker still takes turns. A command, posted once a second."""
+        if self._bells:
+            self._hear(0)  # a worker that is never idle hears of clients that are gone as well
         now = time.monotonic_ns()
         for queue in self.queues:
             for lane in queue.lanes:

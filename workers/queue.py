@@ -9,6 +9,7 @@ from typing import Final
 
 from ringserve.errors import Code, ServingError
 from workers.batch_counters import BatchMeter
+from workers.local_lane import LocalLane
 from workers.planner import Action, Piece, plan, single
 from workers.probe import Report
 from workers.queued_lane import Part, QueuedLane
@@ -35,7 +36,9 @@ class Queue:
     ) -> None:
         """`post` brings a function from a thread of the pool to the loop's; `meter` counts the batches that were run."""
         self.signature = signature
+        self.form = report.form
         self.lanes: list[QueuedLane] = []
+        self.had_local = False  # is or was one of them a local client's?
         self._most_rows = report.most_rows if report.batched else 1
         self._runner = runner
         self._pool = pool
@@ -64,7 +67,7 @@ class Queue:
             self._runner.fail(parts, ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting in the lane"))
         elif action is Action.ABANDONED:
             self._runner.fail(parts, ServingError(Code.CANCELLED, "The client went away"))
-        elif self._seconds > _LONG_SECONDS:
+        elif self._seconds > _LONG_SECONDS or (self.had_local and _are_heavy(parts)):
             self.in_flight += 1
             self._pool.submit(self._run_in_pool, parts)
             return True
@@ -121,6 +124,14 @@ class Queue:
             lane.check(piece)
         return [Part(lane, lane.consumer.take(piece.requests), piece) for lane, piece in parts]
 
+    def add(self, lane: QueuedLane) -> None:
+        self.lanes.append(lane)
+        self.had_local |= lane.is_local
+
+    def who_broke(self) -> str:
+        """Whose words in one of its lanes can't be."""
+        return "client" if any(lane.is_local for lane in self.lanes if lane.consumer.broken) else "front end"
+
     def close_broken_lanes(self) -> None:
         """Nothing is taken any more from lanes that hold what can't be; a batch of theirs that runs may end."""
         for lane in self.lanes:
@@ -163,6 +174,14 @@ class Queue:
             self._when_idle = then
         else:
             then()
+
+
+def _are_heavy(parts: Sequence[Part]) -> bool:
+    for part in parts:
+        lane = part.lane
+        if isinstance(lane, LocalLane) and lane.is_heavy(part.ticket, part.piece):
+            return True
+    return False
 
 
 def _rows(parts: Sequence[Part]) -> int:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+import numpy as np
+
+from shm.bell import Bell
 from shm.consumer import BrokenLaneError, LaneConsumer, Ticket
 from shm.doorbell import Doorbell
+from shm.packed import Buffer, PackedTensor
 from workers.planner import Action, Piece
 
 
@@ -13,9 +18,11 @@ from workers.planner import Action, Piece
 class QueuedLane:
     """A lane in a queue, and what the queue needs of it on every turn."""
 
+    is_local: ClassVar[bool] = False  # a client's own: see workers.local_lane
+
     number: int
     consumer: LaneConsumer
-    doorbell: Doorbell  # of the front end
+    doorbell: Doorbell | Bell  # of the front end, or of the client
     sources: list[int]  # address of row 0 of each input column
     targets: list[int]
     rows: int  # that the columns hold
@@ -35,6 +42,15 @@ class QueuedLane:
         if piece.action is Action.ROWS and not 0 < piece.rows <= self.rows - piece.row:
             self.consumer.broken = True
             raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
+
+    def rows_of(self, number: int) -> list[Buffer]:
+        """The bytes of a request's rows, for each input column."""
+        position, _, rows, _, _ = self.consumer.describe(number)
+        return [column[position : position + rows].reshape(-1).view(np.uint8).data for column in self.consumer.lane.inputs]
+
+    def request(self, number: int) -> list[PackedTensor]:
+        """A packed request's tensors. Raises ValueError, or ServingError, for what can't be one."""
+        return self.consumer.request(number)
 
     def finish(self, ticket: Ticket, begun: int, ended: int, rows: int) -> None:
         """The ticket's answers are written: say so to the front end. In the loop's thread."""

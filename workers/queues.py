@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from ringserve.servable import ServableId
+from shm.bell import Bell
 from shm.consumer import LaneConsumer
 from workers.absent_version import AbsentVersion
 from workers.batch_counters import BatchCounters, BatchMeter
 from workers.engine import LoadedVersion
 from workers.front_end_doorbells import FrontEndDoorbells
+from workers.local_consumer import LocalConsumer
+from workers.local_lane import LocalLane
 from workers.loop import Loop
 from workers.probe import Report
 from workers.queue import Queue
@@ -48,19 +51,47 @@ class Queues:
         if version is None:
             lane.drop()
             return
+        self._loop.put(lane, self._queue(route, report, version))
+        if lane.suspects:
+            self._loop.recover()
+        lane.doorbell.ring()  # a worker before may have died between its last answer and the ring
+
+    def _queue(self, route: Route, report: Report, version: LoadedVersion) -> Queue:
         queue = self._queues.get(route)
         if queue is None:
+            self._tidy()
             runner = Runner(version, route.signature, report)
             most = 2 if report.batched else max(2, os.cpu_count() or 1)
             meter = self._meter(route, version)
             queue = Queue(route.signature, report, runner, self._batches, most, self._loop.post, meter)
             self._queues[route] = queue
             self._loop.add(queue)
-        queue.lanes.append(lane)
-        self._loop.watch()
-        if lane.suspects:
-            self._loop.recover()
-        lane.doorbell.ring()  # a worker before may have died between its last answer and the ring
+        return queue
+
+    def _tidy(self) -> None:
+        """Forget queues whose lanes are gone: clients of their own lanes may ask for one form after the other."""
+        for route, queue in list(self._queues.items()):
+            if not queue.lanes and not queue.in_flight:
+                del self._queues[route]
+                self._loop.remove(queue)
+
+    def add_local(
+        self, route: Route, report: Report, number: int, consumer: LocalConsumer, bell: Bell, most_rows: int
+    ) -> None:
+        """A local client's lane and its bell, which belongs to this from now on; `most_rows` of one request."""
+        version = None if route.servable in self._going else self._find(route.servable)
+        signature = version.signatures.get(route.signature) if version else None  # an absent version has none
+        if version is None or signature is None:
+            consumer.lane.close()
+            bell.close()
+            return
+        meter = self._counters.local_meter(route.servable, route.signature) if self._counters else None
+        lane = LocalLane.open(number, consumer, bell, signature, most_rows, meter)
+        queue = self._queue(route, report, version)
+        if queue.form != report.form:  # lanes that a worker before had were made for another form
+            lane.drop()
+            return
+        self._loop.put(lane, queue)
 
     def _meter(self, route: Route, version: LoadedVersion) -> BatchMeter | None:
         if self._counters is None or isinstance(version, AbsentVersion):  # whose refusals are no batches
@@ -72,9 +103,7 @@ class Queues:
         for queue in self._loop.queues:
             for lane in queue.lanes:
                 if lane.number == number:
-                    queue.lanes.remove(lane)
-                    self._loop.watch()
-                    lane.drop()
+                    self._loop.drop(lane)
                     return
 
     def welcome(self, servable: ServableId) -> None:

@@ -14,7 +14,9 @@ from shm import packed
 from shm.layout import ALIGNMENT
 from shm.packed import PackedTensor
 from workers.engine import LoadedVersion, RowFunction, Target
+from workers.local_lane import LocalLane
 from workers.planner import Action
+from workers.private_memory import aligned
 from workers.probe import Report
 from workers.queued_lane import Part, QueuedLane
 
@@ -64,12 +66,21 @@ class Runner:
         """Run the rows of all parts as one batch; False when the outputs don't have the form's shape."""
         if len(parts) == 1:
             lane, (_, _, row, rows) = parts[0].lane, parts[0].piece
-            sources = _addresses(lane.sources, row, self._source_bytes)
-            return self._call(rows, sources, ((rows, _addresses(lane.targets, row, self._target_bytes)),))
+            target = (rows, _addresses(lane.targets, row, self._target_bytes))
+            if isinstance(lane, LocalLane):
+                return self._run_copy(lane, row, target)
+            return self._call(rows, _addresses(lane.sources, row, self._source_bytes), (target,))
         targets = [(part.piece.rows, _addresses(part.lane.targets, part.piece.row, self._target_bytes)) for part in parts]
         gathered = self._gather(parts)
         sources = [array.__array_interface__["data"][0] for array in gathered]
         return self._call(sum(part.piece.rows for part in parts), sources, targets)
+
+    def _run_copy(self, lane: LocalLane, row: int, target: Target) -> bool:
+        private = lane.take_rows(row, target[0])
+        try:
+            return self._call(target[0], private.addresses, (target,))
+        finally:
+            lane.give_back(private)
 
     def _gather(self, parts: Sequence[Part]) -> list[Any]:
         """The rows of several lanes in one piece: one copy, to 64-byte-aligned memory."""
@@ -94,20 +105,23 @@ class Runner:
 
     def _run_alone(self, lane: QueuedLane, number: int) -> None:
         """One request of rows by itself, its answer packed: its outputs may have any shape."""
-        position, _, rows, _, _ = lane.consumer.describe(number)
         assert self._report.form is not None
-        tensors = []
-        for (dtype, _), column in zip(self._report.form.inputs, lane.consumer.lane.inputs, strict=True):
-            slice_ = column[position : position + rows]
-            tensors.append(PackedTensor(dtype, slice_.shape, slice_.reshape(-1).view(np.uint8).data))
+        _, _, rows, _, _ = lane.consumer.describe(number)
+        tensors = [
+            PackedTensor(dtype, (rows, *column.shape), data)
+            for (dtype, column), data in zip(self._report.form.inputs, lane.rows_of(number), strict=True)
+        ]
         self._run_and_answer(lane, number, tensors)
 
     def _run_packed(self, part: Part) -> None:
         number = part.ticket.start
         try:
-            tensors = part.lane.consumer.request(number)
+            tensors = part.lane.request(number)
         except ValueError as error:
             self._answer_error(part.lane, number, ServingError(Code.INVALID_ARGUMENT, str(error)))
+            return
+        except ServingError as error:
+            self._answer_error(part.lane, number, error)
             return
         self._run_and_answer(part.lane, number, tensors)
 
@@ -120,10 +134,11 @@ class Runner:
 
     def _answer(self, lane: QueuedLane, number: int, tensors: Sequence[PackedTensor]) -> None:
         """Write a packed answer, waiting a while for room in the lane. Raises ServingError when there is none."""
-        give_up = time.monotonic() + (0 if lane.stuck else _ANSWER_WAIT_SECONDS)
+        # Nobody waits for a client of its own lane: it would hold up all others.
+        give_up = time.monotonic() + (0 if lane.stuck or lane.is_local else _ANSWER_WAIT_SECONDS)
         try:
             while not lane.consumer.answer(number, tensors):
-                if time.monotonic() > give_up:
+                if time.monotonic() >= give_up:
                     lane.stuck = True
                     raise ServingError(Code.RESOURCE_EXHAUSTED, "The lane's answers are not being read")
                 time.sleep(0.001)  # the front end is a gigabyte of answers behind; it rings nobody when it reads
@@ -156,6 +171,4 @@ def _aligned(columns: Sequence[Any]) -> Any:
     first = columns[0]
     rows = sum(len(column) for column in columns)
     nbytes = sum(column.nbytes for column in columns)
-    raw = np.empty(nbytes + 64, dtype=np.uint8)
-    skip = -raw.__array_interface__["data"][0] % 64
-    return raw[skip : skip + nbytes].view(first.dtype).reshape((rows, *first.shape[1:]))
+    return aligned(nbytes).view(first.dtype).reshape((rows, *first.shape[1:]))

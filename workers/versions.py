@@ -23,6 +23,7 @@ from workers.warm_up import WarmUp, warm_up
 
 _logger = logging.getLogger(__name__)
 
+_MOST_REPORTS: Final = 256  # of a version, the last ones: local clients may ask for forms without end
 _PROBE_WAIT_SECONDS: Final = 0.2  # that a probe waits for the end of another, which would spoil its timings
 
 
@@ -145,6 +146,8 @@ class Versions:
             if self._held.get(servable) is not held:  # unloaded meanwhile
                 raise _not_held(servable)
             if key not in held.reports:
+                if len(held.reports) >= _MOST_REPORTS:
+                    del held.reports[next(iter(held.reports))]
                 held.reports[key] = find_out()
             return held.reports[key]
 

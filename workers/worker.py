@@ -14,6 +14,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.scheduling import give_way
 from ringserve.servable import ServableId
+from shm.bell import Bell
 from shm.consumer import LaneConsumer
 from shm.counters import CounterTable
 from shm.doorbell import Doorbell
@@ -21,6 +22,7 @@ from shm.lane import Lane
 from shm.layout import LaneSpec
 from workers.batch_counters import BatchCounters
 from workers.engine import LoadedVersion
+from workers.local_consumer import LocalConsumer
 from workers.loop import Loop
 from workers.probe import Report
 from workers.queues import Queues
@@ -163,17 +165,27 @@ class Worker:
             try:
                 report = self._lane_report(route, message)
                 spec = LaneSpec.from_wire(message["columns"], message["ring_bytes"])
-                consumer = LaneConsumer(Lane.attach(os.dup(segment), spec))
+                lane = Lane.attach(os.dup(segment), spec)
+                add = self._adding(route, report, message, lane, doorbell)
             except BaseException:
                 os.close(doorbell)
                 raise
             finally:
                 os.close(segment)
-            number, frontend = message["lane"], message["frontend"]
-            self._loop.post(lambda: self._queues.add(route, report, number, consumer, frontend, doorbell))
+            self._loop.post(add)
             return {}
 
         self._job(self._probing, message, attach)
+
+    def _adding(self, route: Route, report: Report, message: Message, lane: Lane, doorbell: int) -> Callable[[], None]:
+        """What puts a lane into its queue; `doorbell`: of its front end, or the bell of a local client."""
+        number = message["lane"]
+        if message.get("local"):
+            local = LocalConsumer(lane, message["most_request_bytes"])
+            bell, most_rows = Bell(doorbell), message["most_rows"]
+            return lambda: self._queues.add_local(route, report, number, local, bell, most_rows)
+        consumer, frontend = LaneConsumer(lane), message["frontend"]
+        return lambda: self._queues.add(route, report, number, consumer, frontend, doorbell)
 
     def _lane_report(self, route: Route, message: Message) -> Report:
         """What the version does with rows of a lane, by the columns that the lane was made with.

@@ -19,10 +19,11 @@ from loop_thread import until
 from ringserve.channel import Channel, Message
 from ringserve.errors import Code
 from ringserve.options import ServerOptions
+from shm.bell import Bell
 from shm.counters import CounterTable
 from shm.doorbell import Doorbell
 from shm.lane import Lane
-from shm.layout import LaneSpec
+from shm.layout import SUBMITTED, LaneSpec
 from shm.packed import PackedTensor, pack_strings
 from shm.producer import LaneProducer
 
@@ -211,6 +212,55 @@ def test_lanes_of_a_front_end_share_its_doorbell(worker: RunningWorker, folder: 
     lanes[0].close()
     lanes[1].close()
     bell.close()
+
+
+def test_a_local_clients_lane(worker: RunningWorker, models: Path) -> None:
+    worker.load("mine", str(models / "half_plus_two" / "1"), "tensorflow")
+    route: Message = {"servable": ["mine", 1], "signature": "serving_default", "inputs": None}
+    columns = worker.call("form", **route)["columns"]
+    spec = LaneSpec.from_wire(columns, RING)
+    lane = Lane.create(spec, {})
+
+    def join(number: int, **change: Any) -> tuple[Message, Bell]:
+        ours, theirs = Bell.pair()
+        message = {"lane": number, "columns": columns, "ring_bytes": RING, "local": True, **route, **change}
+        answer = worker.call("lane", [lane.segment.fd, theirs.fd], most_request_bytes=RING, most_rows=8, **message)
+        theirs.close()
+        return answer, ours
+
+    answer, bell = join(1)
+    assert error(answer) == (0, "")
+    producer = LaneProducer(lane)
+    for row in range(10):
+        producer.submit_rows(row, 1, [np.array([row], "<f4")], 0)
+        bell.ring()
+        while producer.completed <= row:
+            assert bell.wait(LIMIT)
+        rows = producer.answer_rows(row)
+        assert rows is not None
+        assert rows[0].tolist() == [0.5 * row + 2]
+        producer.release(row + 1)
+    labels = ("mine", "1", "serving_default", "predict", "SHM", "OK")
+    until(lambda: ("requests", labels, (10,)) in worker.counters.read())
+    producer.submit_rows(10, 9, [np.zeros(9, "<f4")], 0)
+    bell.ring()
+    while bell.clear():
+        assert bell.wait(LIMIT), "more rows than were agreed upon: the lane is closed"
+    bell.close()
+    for change in ({"ring_bytes": RING * 2}, {"servable": ["nobody", 1]}):
+        answer, bell = join(2, **change)
+        assert error(answer)[0]
+        assert bell.wait(LIMIT)
+        assert not bell.clear()
+        bell.close()
+    lane.words[SUBMITTED] = 0
+    answer, bell = join(3)
+    worker.unload("mine")
+    while bell.clear():
+        assert bell.wait(LIMIT), "the version has gone"
+    until(lambda: ("requests", ("mine", "", "", "predict", "SHM", "OK"), (10,)) in worker.counters.read())
+    bell.close()
+    lane.close()
 
 
 def test_a_lane_that_cant_be_attached_leaves_nothing(worker: RunningWorker, folder: str) -> None:

@@ -1,0 +1,151 @@
+"""A local client's lane in a worker's queue: nothing that the client wrote is run where the client may still change it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+import numpy as np
+
+from ringserve.errors import Code, ServingError
+from ringserve.predict_checks import check_dtypes
+from ringserve.signature import Signature
+from ringserve.tensor import STRING, dtype_of
+from shm.bell import Bell
+from shm.consumer import BrokenLaneError, Ticket
+from shm.packed import Buffer, PackedTensor, string_table
+from workers.local_consumer import LocalConsumer
+from workers.local_meter import LocalMeter
+from workers.planner import Action, Piece
+from workers.private_memory import PrivateRows
+from workers.queued_lane import QueuedLane
+
+# Room for rows of so few bytes, and so few, is kept for the next batch.
+_SPARE_BYTES: Final = 1 << 16
+_SPARE_ROWS: Final = 1 << 10
+_HEAVY_BYTES: Final = 1 << 20  # more are not copied while other queues wait for their turn
+_MOST_COUNTED: Final = 1 << 16  # rows of a packed request: a tensor without elements may have any number of them
+
+
+def _nothing(_: LocalLane) -> None:
+    """What is told of a lane that goes while nobody waits for its bell."""
+
+
+@dataclass(slots=True)
+class LocalLane(QueuedLane):
+    """`rows_of`, `request` and `take_rows` give copies; whatever can't be ends the lane, or the request."""
+
+    is_local: ClassVar[bool] = True
+
+    consumer: LocalConsumer
+    doorbell: Bell
+    signature: Signature = field(kw_only=True)
+    most_rows: int = field(kw_only=True)  # of one request in columns
+    meter: LocalMeter | None = field(kw_only=True)
+    left: Callable[[LocalLane], None] = field(kw_only=True, default=_nothing)  # what is called when it is dropped
+    row_bytes: Sequence[int] = field(init=False)  # of each input column
+    bytes_a_row: int = field(init=False)
+    _spare: list[PrivateRows] = field(init=False, default_factory=list)
+    _spare_rows: int = field(init=False)  # that each of those has room for
+
+    def __post_init__(self) -> None:
+        self.row_bytes = [column.row_bytes for column in self.consumer.lane.spec.inputs]
+        self.bytes_a_row = sum(self.row_bytes)
+        self._spare_rows = min(_SPARE_BYTES // max(self.bytes_a_row, 1), _SPARE_ROWS)
+
+    @classmethod
+    def open(
+        cls, number: int, consumer: LocalConsumer, bell: Bell, signature: Signature, most_rows: int, meter: LocalMeter | None
+    ) -> LocalLane:
+        lane = consumer.lane
+        sources, targets = (
+            [column.__array_interface__["data"][0] for column in columns] for columns in (lane.inputs, lane.outputs)
+        )
+        return cls(
+            number, consumer, bell, sources, targets, lane.spec.rows, 0,
+            signature=signature, most_rows=most_rows, meter=meter,
+        )  # fmt: skip
+
+    def check(self, piece: Piece) -> None:
+        QueuedLane.check(self, piece)
+        if piece.requests == 1 and piece.rows > self.most_rows:
+            self.consumer.broken = True
+            raise BrokenLaneError(f"request of {piece.rows} rows, at most {self.most_rows}")
+
+    def is_heavy(self, ticket: Ticket, piece: Piece) -> bool:
+        """Does it take long to copy? A few words of the client's may ask for megabytes."""
+        if piece.action is Action.ROWS:
+            return piece.rows * self.bytes_a_row > _HEAVY_BYTES
+        return self.consumer.packed_bytes(ticket.start) > _HEAVY_BYTES
+
+    def take_rows(self, row: int, rows: int) -> PrivateRows:
+        """A copy of rows that `check` has seen; for `give_back` when they were run."""
+        if rows > self._spare_rows:
+            private = PrivateRows(self.row_bytes, rows)
+        else:
+            try:
+                private = self._spare.pop()
+            except IndexError:
+                private = PrivateRows(self.row_bytes, self._spare_rows)
+        private.fill(self.sources, row, rows, self.row_bytes)
+        return private
+
+    def give_back(self, private: PrivateRows) -> None:
+        if private.rows == self._spare_rows:
+            self._spare.append(private)
+
+    def rows_of(self, number: int) -> list[Buffer]:
+        position, _, rows, _, _ = self.consumer.describe(number)
+        private = PrivateRows(self.row_bytes, rows)
+        private.fill(self.sources, position, rows, self.row_bytes)
+        return [memory.data for memory in private.columns(self.row_bytes, rows)]
+
+    def request(self, number: int) -> list[PackedTensor]:
+        """Checked as a front end checks a request that comes over the network."""
+        tensors = self.consumer.request(number, len(self.signature.inputs))
+        check_dtypes([tensor.dtype for tensor in tensors], self.signature)
+        room = self.consumer.lane.spec.request_bytes
+        for tensor in tensors:
+            _check(tensor, room)
+        rows = tensors[0].shape[0] if tensors and tensors[0].shape else 1
+        self.consumer.note_rows(number, min(rows, _MOST_COUNTED))
+        return tensors
+
+    def finish(self, ticket: Ticket, begun: int, ended: int, rows: int) -> None:
+        QueuedLane.finish(self, ticket, begun, ended, rows)
+        consumer, meter = self.consumer, self.meter
+        codes = consumer.codes(ticket)
+        if meter is None:
+            return
+        since = consumer.since(ticket, ended)
+        if codes is None and ticket.end - ticket.start == 1:
+            meter.ok(consumer.enqueued(ticket.start), since, begun, ended, 1)
+        else:
+            meter.finished(consumer.enqueued_each(ticket), since, codes, begun, ended)
+
+    def drop(self) -> None:
+        if not self.dropped:
+            self.left(self)
+        QueuedLane.drop(self)
+
+
+def _check(tensor: PackedTensor, room: int) -> None:
+    """Raises ServingError or ValueError for a tensor whose bytes are not those of its type and shape.
+
+    `room`: what elements of the size of its dimensions other than 0 may take, since the answer may have their size.
+    """
+    dtype, shape, data = dtype_of(tensor.dtype), tensor.shape, tensor.data
+    if dtype == STRING:
+        size = 8
+        string_table(data, math.prod(shape))
+    elif dtype.numpy:
+        size = np.dtype(dtype.numpy).itemsize
+        if len(data) != math.prod(shape) * size:
+            raise ValueError(f"{len(data)} bytes do not make a {dtype.name} tensor of the shape {list(shape)}")
+    else:
+        raise ValueError(f"a {dtype.name} tensor can't be sent")
+    if 0 in shape and math.prod(dim for dim in shape if dim) * size > room:
+        text = f"The request has an empty tensor whose other dimensions, {list(shape)}, are larger than a lane"
+        raise ServingError(Code.RESOURCE_EXHAUSTED, text)
