@@ -1,8 +1,12 @@
-"""The light client: numpy and grpcio, nothing of TensorFlow or protobuf."""
+"""The light client: numpy and what the protocol of its URL needs, nothing of TensorFlow or protobuf.
 
-from ringserve.client.answers import Class, Classification, Metadata, Prediction, Regression, VersionState
+`ringserve.client.async_client` has the one for asyncio, which programs without it need not load.
+"""
+
+from ringserve.client.answers import Class, Classification, Metadata, Prediction, Predictions, Regression, VersionState
 from ringserve.client.client import Client
 from ringserve.client.prediction_stream import PredictionStream
+from ringserve.client.slot import Slot
 from ringserve.client.tls import Tls
 
 __all__ = [
@@ -12,7 +16,9 @@ __all__ = [
     "Metadata",
     "Prediction",
     "PredictionStream",
+    "Predictions",
     "Regression",
+    "Slot",
     "Tls",
     "VersionState",
 ]

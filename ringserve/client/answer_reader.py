@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _FLOAT: Final = struct.Struct("<f")
 _SERVING: Final = 1  # of a health check
+_SERVICES: Final = frozenset(("", "ModelService", "PredictionService"))  # that a health service names beside models
 
 
 def _read_safely(read: Callable[P, T]) -> Callable[P, T]:
@@ -81,6 +82,13 @@ def metadata(message: bytes) -> Metadata:
 def is_serving(message: bytes) -> bool:
     """Of a HealthCheckResponse. Raises ServingError."""
     return _numbers(message, (0, len(message))).get(1) == _SERVING
+
+
+@_read_safely
+def models_with_health(message: bytes) -> list[str]:
+    """Of a HealthListResponse, which has a status for each: the names that are no service's. Raises ServingError."""
+    names = {_entry(message, found)[0] for found in _inner(message, (0, len(message)), 1)}
+    return sorted(names - _SERVICES)
 
 
 def _result_and_source(message: bytes) -> tuple[Source, list[Span]]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from ringserve.errors import Code
+from ringserve.errors import Code, ServingError
 from ringserve.servable import State
 from ringserve.signature import Signature
 
@@ -46,6 +46,18 @@ class Prediction(dict[str, Array], _Sourced):
     def __init__(self, outputs: Iterable[tuple[str, Array]], source: Source) -> None:
         super().__init__(outputs)
         self.source = source
+
+
+class Predictions(dict[str, Array], _Sourced):
+    """Output arrays by alias, with a row for each request. Rows of requests that are in `errors` mean nothing."""
+
+    def __init__(
+        self, outputs: Iterable[tuple[str, Array]], source: Source, errors: Mapping[int, ServingError] | None = None
+    ) -> None:
+        super().__init__(outputs)
+        self.source = source
+        #: By the request's index: those that have failed.
+        self.errors: dict[int, ServingError] = dict(errors or {})
 
 
 class Class(NamedTuple):

@@ -1,44 +1,46 @@
-"""A client of TensorFlow Serving's gRPC API, for ringserve's own server and for upstream's."""
+"""A client of model servers, for ringserve's own and, over gRPC and HTTP, for TensorFlow Serving."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from ringserve.client import answer_reader
-from ringserve.client.address import Address
-from ringserve.client.answers import Classification, Metadata, Prediction, Regression, VersionState
+from ringserve.client import questions
+from ringserve.client.answers import Classification, Metadata, Prediction, Predictions, Regression, VersionState
+from ringserve.client.array_slot import ArraySlot
 from ringserve.client.call_future import CallFuture
+from ringserve.client.call_window import CallWindow
 from ringserve.client.deadline import Deadline, limit
-from ringserve.client.example_features import Example, one_serialised, serialised
-from ringserve.client.grpc_transport import GrpcTransport
-from ringserve.client.key import beside
-from ringserve.client.predict_requests import PredictRequests, Which
-from ringserve.client.prediction_reader import prediction
+from ringserve.client.example_features import Example
+from ringserve.client.input_tensors import input_tensors
+from ringserve.client.key import checked_key
+from ringserve.client.known_signatures import KnownSignatures, SignatureNeeded, named_signature
+from ringserve.client.names import checked_outputs, checked_which
+from ringserve.client.operations import MetadataOf, Models, Predict, Which
 from ringserve.client.prediction_stream import PredictionStream
+from ringserve.client.questions import ExampleWords, PredictWords
+from ringserve.client.slot import Slot
 from ringserve.client.tls import Tls
-from ringserve.client.transport import Transport
-from ringserve.errors import Code, ServingError
-from ringserve.example_request_writer import example_request
-from ringserve.model_spec_writer import model_spec_field, text_field
+from ringserve.client.transport import SlotTransport, StreamTransport
+from ringserve.client.transports import transport_of
+from ringserve.errors import ServingError
+from ringserve.signature import Signature
+
+if TYPE_CHECKING:
+    from ringserve.client.zmq_keys import CurveKeys
 
 DEFAULT_TIMEOUT: Final = 60.0
 
-_PREDICTION: Final = "/tensorflow.serving.PredictionService/"
-_STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
-_HEALTH: Final = "/grpc.health.v1.Health/Check"
-_SERVICE_TAG: Final = b"\x0a"  # of a HealthCheckRequest
-_SIGNATURES: Final = text_field(b"\x12", "signature_def")  # the metadata that there is
-_NOT_READY: Final = (Code.NOT_FOUND, Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
-
 
 class Client:
-    """One server, by its address: `grpc://host:port`, `grpcs://host:port` (TLS), `grpc+unix:///path/of/a/socket`.
+    """One server, by its URL: `grpc://host:port`, `grpcs://host:port` (TLS), `grpc+unix:///path/of/a/socket`,
+    `http://host:port`, `https://host:port`, `zmq://host:port`, `zmq+ipc:///path`, `shm:///path`.
 
-    It connects when it is first used, and again when the connection was lost; a call is never made twice. Any number of
-    threads may use it. `timeout`: seconds that a call may take where it doesn't say itself; None: as long as it takes.
+    It connects when it is first used, and again when the connection was lost; a request that may have reached the server is
+    not sent again. Any number of threads may use it, and children of a fork as if it were a new one. `timeout`: seconds that
+    a call may take where it doesn't say itself; None: as long as it takes.
 
     Every call raises ServingError: what the server says, UNAVAILABLE where it can't be reached, DEADLINE_EXCEEDED when it
     does not answer in time, INVALID_ARGUMENT for what can't be sent. A call's `timeout` is in seconds, `math.inf` for no
@@ -46,12 +48,23 @@ class Client:
     is asked. Where a label splits its requests among versions, those with the same `key` get the same version.
     """
 
-    def __init__(self, address: str, *, tls: Tls | None = None, timeout: float | None = DEFAULT_TIMEOUT) -> None:
-        """Raises ValueError for an address of another form, for `tls` without grpcs://, and for what is no time."""
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: Tls | None = None,
+        curve: CurveKeys | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> None:
+        """`tls`: for grpcs:// and https://; `curve`: for zmq:// with keys.
+
+        Raises ValueError for an address of another form, for `tls` and `curve` where they mean nothing, and for what is no
+        time; OSError where a file of `tls` can't be read.
+        """
         self.address = address
-        self._transport: Transport = GrpcTransport(Address.of(address), tls)
         self._timeout = limit(timeout)
-        self._requests = PredictRequests(self._metadata)
+        self._transport = transport_of(address, tls, curve)
+        self._signatures = KnownSignatures()
 
     def predict(
         self,
@@ -71,9 +84,9 @@ class Client:
         they have; plain numbers and lists of them take the input's. Where that, or the alias, is not known yet, the server
         is asked for the model's signatures first; they are remembered for 30 s.
         """
-        deadline, metadata = Deadline(self._seconds(timeout)), beside(key)
-        message = self._requests.serialised((model, version, label), inputs, signature, outputs, deadline.seconds)
-        return prediction(self._transport.call(_PREDICTION + "Predict", message, deadline.left(), metadata))
+        deadline = Deadline(self._seconds(timeout))
+        operation = self._predict(model, version, label, signature, inputs, outputs, key, deadline.seconds)
+        return self._transport.call(operation, deadline.left())
 
     def submit(
         self,
@@ -91,25 +104,83 @@ class Client:
 
         How many there are at a time is for the caller to limit; for many small requests `stream` is quicker.
         """
-        deadline, metadata = Deadline(self._seconds(timeout)), beside(key)
-        message = self._requests.serialised((model, version, label), inputs, signature, outputs, deadline.seconds)
-        future = CallFuture(prediction)
-        future.start(self._transport, _PREDICTION + "Predict", message, deadline.left(), metadata)
+        deadline = Deadline(self._seconds(timeout))
+        operation = self._predict(model, version, label, signature, inputs, outputs, key, deadline.seconds)
+        future: CallFuture[Prediction] = CallFuture()
+        future.start(self._transport, operation, deadline.left())
+        return future
+
+    def predict_each(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        key: str | None = None,
+    ) -> Predictions:
+        """Many requests in one call: row i of every input is request i, and is answered as if it had come alone.
+
+        All inputs are numbers. Those that fail are in the answer's `errors`; ServingError where all have failed alike.
+        """
+        deadline = Deadline(self._seconds(timeout))
+        words = PredictWords.of(model, version, label, signature, outputs, key)
+        operation = words.predict_each(inputs, lambda: self._signature(words.which, signature, deadline.seconds))
+        return self._transport.call(operation, deadline.left())
+
+    def submit_each(
+        self,
+        model: str,
+        inputs: Any,
+        *,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str = "",
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        key: str | None = None,
+    ) -> Future[Predictions]:
+        """As `predict_each`, without waiting."""
+        deadline = Deadline(self._seconds(timeout))
+        words = PredictWords.of(model, version, label, signature, outputs, key)
+        operation = words.predict_each(inputs, lambda: self._signature(words.which, signature, deadline.seconds))
+        future: CallFuture[Predictions] = CallFuture()
+        future.start(self._transport, operation, deadline.left())
         return future
 
     def stream(
         self, *, most_outstanding: int = 1024, timeout: float | None = None, key: str | None = None
     ) -> PredictionStream:
-        """Many small requests on one call, as a context manager; only ringserve's server has it.
+        """Many small requests, as a context manager: over gRPC on one call, which only ringserve's server has.
 
         `most_outstanding`: requests without a result, beyond which `submit` waits; `timeout`: of the whole stream,
         which has no limit of its own; `key`: of all its requests.
         """
         if most_outstanding < 1:
             raise ValueError(f"most_outstanding is {most_outstanding}; at least 1 is needed")
-        return PredictionStream(
-            self._transport, self._requests, self._seconds, most_outstanding, limit(timeout), beside(key)
-        )
+        seconds, checked = limit(timeout), checked_key(key)
+        if isinstance(self._transport, StreamTransport):
+            way = self._transport.stream(most_outstanding, seconds, checked)
+        else:
+            way = CallWindow(self._transport, most_outstanding, seconds)
+        return PredictionStream(way, self._predict, self._seconds, checked)
+
+    def slot(
+        self, model: str, rows: int, *, version: int | None = None, label: str | None = None, signature: str = ""
+    ) -> Slot:
+        """A request of so many rows that is made in place, as a context manager; with shm:// nothing is copied.
+
+        Raises ServingError: FAILED_PRECONDITION where the signature's rows have no fixed form.
+        """
+        if rows < 1:
+            raise ValueError(f"rows is {rows}; at least 1 is needed")
+        which = checked_which(model, version, label, signature)
+        if isinstance(self._transport, SlotTransport):
+            return self._transport.slot(which, signature, rows, self._timeout)
+        return ArraySlot(self._run, which, self._signature(which, signature, self._timeout), rows)
 
     def classify(
         self,
@@ -126,8 +197,9 @@ class Client:
         """`examples`: for each a dict of features (numbers, texts, or lists of them), or the bytes of a tf.Example;
         `context`: features that all of them have, where an example has none of that name itself.
         """
-        message = _example_message((model, version, label), examples, context, signature)
-        return answer_reader.classification(self._call(_PREDICTION + "Classify", message, timeout, key))
+        deadline = Deadline(self._seconds(timeout))
+        words = ExampleWords.of(model, version, label, signature, examples, context, key)
+        return self._transport.call(words.classify(), deadline.left())
 
     def regress(
         self,
@@ -142,18 +214,26 @@ class Client:
         key: str | None = None,
     ) -> Regression:
         """As `classify`; a value for each example."""
-        message = _example_message((model, version, label), examples, context, signature)
-        return answer_reader.regression(self._call(_PREDICTION + "Regress", message, timeout, key))
+        deadline = Deadline(self._seconds(timeout))
+        words = ExampleWords.of(model, version, label, signature, examples, context, key)
+        return self._transport.call(words.regress(), deadline.left())
 
     def status(self, model: str, version: int | None = None, *, timeout: float | None = None) -> list[VersionState]:
         """Of every version that the server has known, or of one of them."""
-        return answer_reader.version_states(self._call(_STATUS, model_spec_field(model, version), timeout))
+        return self._transport.call(questions.status(model, version), self._seconds(timeout))
 
     def metadata(
         self, model: str, *, version: int | None = None, label: str | None = None, timeout: float | None = None
     ) -> Metadata:
         """A version's signatures."""
-        return self._metadata((model, version, label), self._seconds(timeout))
+        return self._transport.call(questions.metadata_of(model, version, label), self._seconds(timeout))
+
+    def models(self, *, timeout: float | None = None) -> list[str]:
+        """The names of all models, sorted.
+
+        Raises ServingError: UNIMPLEMENTED over gRPC where the server is not ringserve's; upstream's has no such call.
+        """
+        return self._transport.call(Models(), self._seconds(timeout))
 
     def is_ready(self, model: str = "", *, timeout: float | None = None) -> bool:
         """Is the model served, or everything that is to be, without one? Also False where no server can be reached in time.
@@ -161,9 +241,9 @@ class Client:
         Raises ServingError: UNIMPLEMENTED where the server has no health service.
         """
         try:
-            return answer_reader.is_serving(self._call(_HEALTH, text_field(_SERVICE_TAG, model), timeout))
+            return self._transport.call(questions.ready(model), self._seconds(timeout))
         except ServingError as error:
-            if error.code in _NOT_READY:
+            if questions.is_not_ready(error):
                 return False
             raise
 
@@ -177,18 +257,32 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _metadata(self, which: Which, seconds: float | None) -> Metadata:
-        message = model_spec_field(*which) + _SIGNATURES
-        return answer_reader.metadata(self._transport.call(_PREDICTION + "GetModelMetadata", message, seconds))
+    def _predict(
+        self,
+        model: str,
+        version: int | None,
+        label: str | None,
+        signature: str,
+        inputs: Any,
+        outputs: Sequence[str] | None,
+        key: str | None,
+        seconds: float | None,
+    ) -> Predict:
+        which = checked_which(model, version, label, signature)
+        tensors = input_tensors(inputs, lambda: self._signature(which, signature, seconds))
+        return Predict(which, signature, tensors, checked_outputs(outputs), checked_key(key))
 
-    def _call(self, method: str, message: bytes, timeout: float | None, key: str | None = None) -> bytes:
-        return self._transport.call(method, message, self._seconds(timeout), beside(key))
+    def _signature(self, which: Which, name: str, seconds: float | None) -> Signature:
+        try:
+            return self._signatures.find(which, name)
+        except SignatureNeeded:
+            metadata = self._transport.call(MetadataOf(which), seconds)
+        self._signatures.keep(which, metadata)
+        return named_signature(metadata, name)
+
+    def _run(self, operation: Predict, timeout: float | None) -> Prediction:
+        return self._transport.call(operation, self._seconds(timeout))
 
     def _seconds(self, timeout: float | None) -> float | None:
         """None: no limit. Raises ValueError for what is no time."""
         return self._timeout if timeout is None else limit(timeout)
-
-
-def _example_message(which: Which, examples: Iterable[Example], context: Example | None, signature: str) -> bytes:
-    rows = serialised(examples)
-    return example_request(model_spec_field(*which, signature), rows, None if context is None else one_serialised(context))

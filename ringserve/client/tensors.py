@@ -111,6 +111,18 @@ def array_of(dtype: DType, shape: Sequence[int], values: Array | list[bytes]) ->
         raise ServingError(Code.UNIMPLEMENTED, f"an array of the shape {list(shape)}; numpy has none: {error}") from error
 
 
+def numpy_type(dtype: DType) -> np.dtype[Any]:
+    """Of arrays that hold this type. Raises ServingError (UNIMPLEMENTED) where there are none."""
+    if dtype is STRING:
+        return np.dtype(object)
+    if dtype is _BFLOAT16:
+        found: np.dtype[Any] = _bfloat16()
+        return found
+    if not dtype.numpy:
+        raise ServingError(Code.UNIMPLEMENTED, f"there are no arrays of {dtype.name}")
+    return np.dtype(dtype.numpy)
+
+
 def _check_integers(found: Array, wanted: np.dtype[Any], dtype: DType) -> None:
     if found.dtype.kind not in "biu":
         raise _unfit(found, dtype)

@@ -29,3 +29,8 @@ class Tls:
 def pem(source: Pem | None) -> bytes | None:
     """The text. Raises OSError where a file can't be read."""
     return source if source is None or isinstance(source, bytes) else Path(source).read_bytes()
+
+
+def with_texts(tls: Tls) -> Tls:
+    """The same, with the files' texts in the place of their paths. Raises OSError where one can't be read."""
+    return Tls(pem(tls.root_certificates), pem(tls.certificate), pem(tls.private_key), tls.server_name)

@@ -1,49 +1,56 @@
-"""What a client asks of the way to its server; another protocol is another class like `GrpcTransport`."""
+"""What a client asks of the way to its server: each protocol is a class that has this."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar, runtime_checkable
 
+from ringserve.client.operation_stream import OperationStream
+from ringserve.client.operations import Operation, Which
+from ringserve.client.slot import Slot
 from ringserve.errors import ServingError
 
-#: What a call says beside its messages: names, and ASCII texts.
-CallMetadata = Sequence[tuple[str, str]]
-
-
-class StreamCall(Protocol):
-    """One call with a stream of messages in either direction."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        """The server's messages, by one thread, until the call has ended. Raises ServingError where it didn't end well."""
-
-    def cancel(self) -> None:
-        """Ends the call at once."""
+T = TypeVar("T")
 
 
 class Transport(Protocol):
-    """Messages are serialised; `method` is a path, "/package.Service/Method"; `timeout` is in seconds, None: no limit.
+    """Used by several threads at once, and in children of a fork as if it were a new one.
 
-    Used by several threads at once.
+    It connects when it is first used. `timeout` is in seconds, None: no limit; without any time left a call fails with
+    `failures.late` and is not sent.
     """
 
-    def call(self, method: str, message: bytes, timeout: float | None, beside: CallMetadata = ()) -> bytes:
-        """The answer. Raises ServingError: what the server says, UNAVAILABLE, DEADLINE_EXCEEDED."""
+    def call(self, operation: Operation[T], timeout: float | None) -> T:
+        """Waits for the answer.
+
+        Raises ServingError: what the server says, UNAVAILABLE where it can't be reached or went away, DEADLINE_EXCEEDED
+        (`failures.late`), INVALID_ARGUMENT for what can't be sent, UNIMPLEMENTED for what the protocol has no words for.
+        """
 
     def start(
-        self,
-        method: str,
-        message: bytes,
-        timeout: float | None,
-        done: Callable[[bytes | ServingError], None],
-        beside: CallMetadata = (),
+        self, operation: Operation[T], timeout: float | None, done: Callable[[T | ServingError], None]
     ) -> Callable[[], object]:
-        """`done` gets the answer, in this thread or another; returns what cancels the call."""
+        """`done` gets the answer, once, in this thread or another; it must not wait.
 
-    def open_stream(
-        self, method: str, messages: Iterator[bytes], timeout: float | None, beside: CallMetadata = ()
-    ) -> StreamCall:
-        """`messages` is asked for the next one when the one before was sent, in a thread of its own."""
+        Returns what cancels the call, which then is over, or fails with CANCELLED; without effect on one that is over. All
+        failures go to `done`, but for a closed client (`failures.closed` is raised).
+        """
 
     def close(self) -> None:
-        """Calls that have no answer yet fail."""
+        """Calls without an answer fail with `failures.interrupted`, later ones with `failures.closed`."""
+
+
+@runtime_checkable
+class SlotTransport(Transport, Protocol):
+    """One that has memory in which requests can be made."""
+
+    def slot(self, which: Which, signature: str, rows: int, timeout: float | None) -> Slot:
+        """`timeout`: of making it, and of its runs where they don't say themselves. Raises ServingError."""
+
+
+@runtime_checkable
+class StreamTransport(Transport, Protocol):
+    """One that has something better for many small requests than a call for each."""
+
+    def stream(self, most_outstanding: int, timeout: float | None, key: str | None) -> OperationStream:
+        """`timeout`: of the whole stream. `key`: of all its requests. Raises ServingError where the client is closed."""

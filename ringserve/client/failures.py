@@ -1,0 +1,30 @@
+"""Failures that are the same in every protocol."""
+
+from __future__ import annotations
+
+from ringserve.errors import Code, ServingError
+
+
+def late(timeout: float | None) -> ServingError:
+    """The call's time is over. `timeout`: in seconds, what it had."""
+    return ServingError(Code.DEADLINE_EXCEEDED, f"No answer within {timeout or 0:.6g} s")
+
+
+def closed() -> ServingError:
+    """A call of a client that was closed before."""
+    return ServingError(Code.FAILED_PRECONDITION, "The client is closed")
+
+
+def interrupted() -> ServingError:
+    """A call that had no answer when its client was closed."""
+    return ServingError(Code.CANCELLED, "The client is closed")
+
+
+def cancelled() -> ServingError:
+    """A call that its caller no longer wants."""
+    return ServingError(Code.CANCELLED, "The call was cancelled")
+
+
+def unforeseen(error: Exception) -> ServingError:
+    """What nobody thought of, while an answer was read."""
+    return ServingError(Code.INTERNAL, f"The answer can't be read: {type(error).__name__}: {error}")
