@@ -21,6 +21,7 @@ from ringserve.errors import Code, ServingError
 _MOST_AT_A_TIME: Final = 64
 
 Done = Callable[[Predictions | ServingError], None]
+Start = Callable[[Predict, float | None, Callable[[Prediction | ServingError], None]], Callable[[], object]]
 
 
 def call_each(transport: Transport, operation: PredictEach, timeout: float | None) -> Predictions:
@@ -32,7 +33,14 @@ def call_each(transport: Transport, operation: PredictEach, timeout: float | Non
 
 def start_each(transport: Transport, operation: PredictEach, timeout: float | None, done: Done) -> Callable[[], object]:
     """As `Transport.start`, by the transport's `start` of single requests."""
-    rows = _Rows(transport, operation, timeout, done)
+    return start_rows(transport.start, operation, timeout, done, _MOST_AT_A_TIME)
+
+
+def start_rows(
+    start: Start, operation: PredictEach, timeout: float | None, done: Done, most_at_a_time: int
+) -> Callable[[], object]:
+    """As `start_each`, by anything that is like a transport's `start`."""
+    rows = _Rows(start, operation, timeout, done, most_at_a_time)
     rows.start_more()
     return rows.cancel
 
@@ -40,8 +48,9 @@ def start_each(transport: Transport, operation: PredictEach, timeout: float | No
 class _Rows:
     """`done` is called when every row has its answer."""
 
-    def __init__(self, transport: Transport, operation: PredictEach, timeout: float | None, done: Done) -> None:
-        self._transport = transport
+    def __init__(self, start: Start, operation: PredictEach, timeout: float | None, done: Done, most_at_a_time: int) -> None:
+        self._start = start
+        self._most = most_at_a_time
         self._operation = operation
         self._inputs = {alias: (kind, _shaped(array, shape)) for alias, (kind, shape, array) in operation.inputs.items()}
         self._deadline = Deadline(timeout)
@@ -59,7 +68,7 @@ class _Rows:
         """As many as there is room for."""
         while (index := self._begin()) is not None:
             try:
-                cancel = self._transport.start(self._single(index), self._deadline.left(), partial(self._settle, index))
+                cancel = self._start(self._single(index), self._deadline.left(), partial(self._settle, index))
             except ServingError as error:
                 self._settle(index, error)
             else:
@@ -78,7 +87,7 @@ class _Rows:
 
     def _begin(self) -> int | None:
         with self._lock:
-            is_full = self._running >= _MOST_AT_A_TIME or self._next == len(self._outcomes)
+            is_full = self._running >= self._most or self._next == len(self._outcomes)
             if self._starting or self._over or is_full:
                 return None
             self._starting = True

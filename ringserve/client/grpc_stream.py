@@ -40,6 +40,11 @@ class GrpcStream:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def failure(self) -> ServingError | None:
+        """Why it has ended before its time."""
+        return self._queue.failure
+
     def submit(self, operation: Predict, timeout: float | None) -> Future[Prediction]:
         request = Request(predict_message(operation), timeout)
         if timeout == 0:  # which no message can say

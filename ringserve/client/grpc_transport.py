@@ -7,8 +7,9 @@ from typing import Any, TypeVar, cast
 
 from ringserve.client import failures
 from ringserve.client.address import Address
-from ringserve.client.each import call_each, start_each
+from ringserve.client.each import Done, call_each, start_each
 from ringserve.client.grpc_channel import GrpcChannel
+from ringserve.client.grpc_each import FEW, StreamedEach
 from ringserve.client.grpc_messages import Exchange, beside, exchange_of, key_metadata
 from ringserve.client.grpc_stream import GrpcStream
 from ringserve.client.operations import Models, Operation, PredictEach
@@ -30,6 +31,7 @@ class GrpcTransport:
         texts = with_texts(tls or Tls()) if address.secure else None
         self._channels = PerProcess(lambda: GrpcChannel(address.target, texts), GrpcChannel.close)
         self._closed = False
+        self._has_streams = True  # as far as is known
 
     def call(self, operation: Operation[T], timeout: float | None) -> T:
         if isinstance(operation, PredictEach):
@@ -46,7 +48,7 @@ class GrpcTransport:
         self, operation: Operation[T], timeout: float | None, done: Callable[[T | ServingError], None]
     ) -> Callable[[], object]:
         if isinstance(operation, PredictEach):
-            return start_each(self, operation, timeout, cast(Callable[[Any], None], done))
+            return self._start_each(operation, timeout, cast(Callable[[Any], None], done))
         exchange = exchange_of(operation)
         channel = self._channel()
         try:
@@ -65,6 +67,16 @@ class GrpcTransport:
             return self._channel().open_stream(PREDICT_STREAM, messages, timeout, key_metadata(key))
 
         return GrpcStream(opened, most_outstanding)
+
+    def _start_each(self, operation: PredictEach, timeout: float | None, done: Done) -> Callable[[], object]:
+        if not self._has_streams or operation.count < FEW:
+            return start_each(self, operation, timeout, done)
+        each = StreamedEach(self, operation, timeout, done, self._note_no_streams)
+        each.start(self.stream(operation.count, None, operation.key))
+        return each.cancel
+
+    def _note_no_streams(self) -> None:
+        self._has_streams = False
 
     def close(self) -> None:
         self._closed = True

@@ -128,6 +128,11 @@ class RequestQueue:
             for request in late:
                 request.is_over()
 
+    @property
+    def failure(self) -> ServingError | None:
+        """Why all failed."""
+        return self._error
+
     def close(self) -> None:
         """No more requests. Those that were added are sent."""
         with self._lock:

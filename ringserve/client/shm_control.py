@@ -21,7 +21,6 @@ from ringserve.errors import Code, ServingError
 _PROTOCOL: Final = 1
 _MOST_BYTES: Final = 64 << 10  # of a message, which is what the server takes
 _SEND_SECONDS: Final = 5  # for which the server may leave its socket unread
-_HELLO_SECONDS: Final = 10.0
 
 #: Gets the answer's message and its descriptors, which it owns; or the error.
 Told = Callable[[Message | ServingError, list[int]], None]
@@ -55,10 +54,10 @@ class ShmControl:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._asked: dict[int, tuple[Limit, Told]] = {}
-        self._welcome = threading.Event()
         self._error: ServingError | None = None
-        #: Of what comes without being asked for, or has ended: set by its user.
-        self.on_message: Callable[[Message], None] = lambda message: None
+        # Set by its user:
+        self.on_message: Callable[[Message], object] = _nothing  # of what comes without being asked for
+        self.on_lost: Callable[[ServingError], object] = _nothing  # nothing can be sent any more
 
     @property
     def fd(self) -> int:
@@ -101,7 +100,9 @@ class ShmControl:
             # Half a message may have been sent: nothing may follow it.
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            raise unavailable(self._path, error.strerror or str(error)) from error
+            lost = unavailable(self._path, error.strerror or str(error))
+            self.on_lost(lost)
+            raise lost from error
 
     def read(self) -> None:
         """What has come, which was polled for. By the watch. Raises ServingError when the connection has ended."""
@@ -169,6 +170,10 @@ class ShmControl:
 
 def _error_of(message: Message) -> ServingError:
     return error_of(message) or ServingError(Code.UNKNOWN, "The server gave no reason")
+
+
+def _nothing(_: object) -> None:
+    """Nobody wants to know."""
 
 
 def close_all(fds: list[int]) -> None:

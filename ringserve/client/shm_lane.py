@@ -25,6 +25,7 @@ from shm.reservation import Reservation
 
 _MOST_WAITING: Final = 4096  # operations that wait for room
 _MOST_WAITING_BYTES: Final = 64 << 20
+_LONGEST_MS: Final = 1e9  # that a poll may wait
 
 
 class LaneOverError(Exception):
@@ -153,10 +154,11 @@ class ShmLane:
         """Listen until the work is settled, or its time is over: False."""
         try:
             while not work.settled:
-                left = None if not work.deadline else (work.deadline - time.monotonic_ns()) / 1e6
-                if (left is not None and left <= 0) or not self._poll.poll(left):
+                left = _LONGEST_MS if not work.deadline else (work.deadline - time.monotonic_ns()) / 1e6
+                if left <= 0:
                     return False
-                self._hear(work)
+                if self._poll.poll(min(left, _LONGEST_MS)):
+                    self._hear(work)
             return True
         finally:
             with self._lock:

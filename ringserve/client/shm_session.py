@@ -48,6 +48,7 @@ class ShmSession:
         self._path = path
         self._control = ShmControl(path)
         self._control.on_message = self._on_message
+        self._control.on_lost = self._fail
         self._watch = Watch(self._control.fd, self._on_readable, self._expire, self._on_end)
         self._lock = threading.Lock()
         self._routes: dict[tuple[Which, str, str | None], Route] = {}

@@ -15,6 +15,7 @@ _logger = logging.getLogger(__name__)
 
 _NEVER: Final = 1 << 63
 _BEAT_NS: Final = 1_000_000_000
+_LONGEST: Final = 1e6  # seconds that a poll may wait
 _GONE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -138,7 +139,7 @@ class Watch:
                 if now >= self._due:
                     self._look(now)
                 until = min(self._due, next_beat if self._beating else _NEVER)
-                timeout = None if until == _NEVER else max(until - now, 0) / 1e9
+                timeout = None if until == _NEVER else min(max(until - now, 0) / 1e9, _LONGEST)
                 for fd, mask in self._epoll.poll(timeout):
                     self._on_event(fd, mask)
                 self._close_those_that_leave()

@@ -25,6 +25,7 @@ _MOST_TIMEOUT_MS: Final = (1 << 31) - 1
 _MOST_INLINE: Final = (1 << 32) - 1  # what a MessagePack length can say
 _SMALL: Final = 4096  # bytes of a message in which no array can pretend to be of a size that matters
 _BOOL: Final = BY_NAME["bool"]
+_STORAGE: Final = {name: np.dtype(dtype.numpy) for name, dtype in BY_NAME.items() if dtype.numpy}
 _LARGEST_CODE: Final = max(Code)
 
 
@@ -201,24 +202,26 @@ def _array(dtype_name: Any, shape: Any, data: Any, frames: Sequence[Buffer]) -> 
     dtype = BY_NAME.get(dtype_name) if isinstance(dtype_name, str) else None
     if dtype is None:
         raise damaged("there is no such type")
-    for dim in sequence(shape, "the shape"):
-        if number(dim, "a dimension") < 0:
-            raise damaged(f"the shape is {shape}")
+    if not isinstance(shape, list) or not all([type(dim) is int and dim >= 0 for dim in shape]):
+        raise damaged(f"{shape!r:.200} is no shape")
     count = math.prod(shape)
     if dtype is STRING:
         strings = sequence(data, "what should be strings")
         if len(strings) != count or not all(isinstance(string, bytes) for string in strings):
             raise damaged(f"the shape is {shape}, which {len(strings)} values do not fill, or not all of them are strings")
         return array_of(dtype, shape, strings)
-    if not dtype.numpy:
+    storage = _STORAGE.get(dtype.name)
+    if storage is None:
         raise damaged(f"an array of {dtype.name} can't be sent")
-    if type(data) is int and 0 <= data < len(frames):
+    if isinstance(data, bytes):
+        data = bytearray(data)  # the caller may write to it
+    elif type(data) is int and 0 <= data < len(frames):
         data = frames[data]
-    if not isinstance(data, bytes | bytearray | memoryview):
+    else:
         raise damaged(f"the data are neither bytes nor the index of one of {len(frames)} frames")
-    if len(data) != count * np.dtype(dtype.numpy).itemsize:
+    if len(data) != count * storage.itemsize:
         raise damaged(f"{len(data)} bytes are no {dtype.name} of the shape {shape}")
-    values = np.frombuffer(data, dtype.numpy)
+    values = np.frombuffer(data, storage)
     if dtype is _BOOL and count and values.view(np.uint8).max() > 1:
         raise damaged("a bool is neither 0 nor 1")
     return array_of(dtype, shape, values if values.flags.aligned else values.copy())

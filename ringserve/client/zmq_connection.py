@@ -16,9 +16,9 @@ from ringserve.errors import Code, ServingError
 
 Context = zmq.Context[zmq.Socket[bytes]]
 #: The first part, and those behind it.
-Message = tuple[Buffer, list[Buffer]]
+Message = tuple[bytes, Sequence[Buffer]]
 
-CONNECT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 10.0  # as a front end that is started anew may take until it answers those who wait
 _COPIED_BELOW: Final = 512 << 10  # bytes; ZeroMQ telling of a part that it is done with costs more than such a copy
 _MOST_UNSENT: Final = 8  # messages that ZeroMQ holds: those that wait for it can still be joined or cancelled
 _HEARTBEAT_MS: Final = 5_000
@@ -95,11 +95,11 @@ class Connection:
 
     def send(self, parts: Sequence[Buffer]) -> bool:
         """False: it takes no more for now."""
-        send, last = self.socket.send, len(parts) - 1
+        send, last = self.socket.send, parts[-1]
         try:
-            for index, part in enumerate(parts):
-                # A message of which a part was taken is taken as a whole.
-                send(part, _MORE if index < last else zmq.NOBLOCK, copy=len(part) < _COPIED_BELOW)
+            for part in parts[:-1]:  # a message of which a part was taken is taken as a whole
+                send(part, _MORE, copy=len(part) < _COPIED_BELOW)
+            send(last, zmq.NOBLOCK, copy=len(last) < _COPIED_BELOW)
         except zmq.Again:
             return False
         return True
@@ -132,16 +132,18 @@ class Connection:
 
     def take(self, flags: int = zmq.NOBLOCK) -> Message | None:
         """What has come."""
-        receive: Any = self.socket.recv
         try:
-            frame = receive(flags, copy=False)
+            header = self.socket.recv(flags)
         except zmq.Again:
             return None
-        header = frame.buffer
-        frames = []
-        while frame.more:
-            frame = receive(zmq.NOBLOCK, copy=False)  # a message's parts are there together
+        if not self.socket.getsockopt(zmq.RCVMORE):
+            return header, ()
+        frames: list[Buffer] = []
+        more = True
+        while more:
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)  # a message's parts are there together
             frames.append(frame.buffer)
+            more = frame.more
         return header, frames
 
     def close(self) -> None:

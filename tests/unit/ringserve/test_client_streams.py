@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
+import grpc
 import pytest
-from answering_server import METADATA, AnsweringServer, answering_server, half_plus_two, metadata_of, singles
+from answering_server import METADATA, PREDICT, AnsweringServer, answering_server, half_plus_two, metadata_of, singles
 
 from ringserve.client import Client, Prediction, prediction_reader
 from ringserve.client.request_queue import Request, RequestQueue
@@ -43,8 +44,8 @@ def pair() -> Iterator[Pair]:
         yield server, client
 
 
-def x_of(number: float) -> dict[str, Any]:
-    return {"x": singles([number])}
+def x_of(*numbers: float) -> dict[str, Any]:
+    return {"x": singles(numbers)}
 
 
 def failure(future: Future[Prediction]) -> ServingError:
@@ -293,6 +294,69 @@ def test_a_callback_may_close_the_stream(pair: Pair) -> None:
     assert second.result(20)["y"].tolist() == [3.0]
     assert closed.wait(20)
     stream.close()
+
+
+# Requests of a row each, which a stream carries too.
+
+
+def test_rows_go_on_a_stream(pair: Pair) -> None:
+    found = pair[1].predict_each("half", x_of(*range(2000)), key="k")
+    assert found["y"].tolist() == [number / 2 + 2 for number in range(2000)]
+    assert (found.version, found.errors) == (7, {})
+
+
+def test_rows_for_a_server_without_streams(pair: Pair) -> None:
+    """Asked for once, and not for few rows."""
+    server, client = pair
+    refused = 0
+
+    def none(_: Iterator[bytes], call: Any) -> Iterator[bytes]:
+        nonlocal refused
+        refused += 1
+        call.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+        return iter(())
+
+    server.streams[PREDICT_STREAM] = none
+    server.answers[PREDICT] = half_plus_two
+    for count in (3, 300, 300):
+        found = client.predict_each("half", x_of(*range(count)))
+        assert found["y"].tolist() == [number / 2 + 2 for number in range(count)]
+    assert refused == 1
+
+
+def test_rows_that_fail_with_the_code_of_no_service(pair: Pair) -> None:
+    """They are not asked again, of which this server would know nothing."""
+
+    def refusing(messages: Iterator[bytes], _: Any) -> Iterator[bytes]:
+        for message in messages:
+            results = message_class("StreamedResults").FromString(answered(message))
+            for result in results.results:
+                result.Clear()
+                result.code, result.message = int(Code.UNIMPLEMENTED), "no such operation"
+            yield bytes(results.SerializeToString())
+
+    pair[0].streams[PREDICT_STREAM] = refusing
+    with pytest.raises(ServingError, match="no such operation"):
+        pair[1].predict_each("half", x_of(*range(100)))
+    pair[0].streams[PREDICT_STREAM] = echo
+    assert pair[1].predict_each("half", x_of(*range(100))).version == 7
+
+
+def test_rows_of_a_call_that_is_cancelled(pair: Pair) -> None:
+    got, gone = threading.Event(), threading.Event()
+
+    def silent(messages: Iterator[bytes], call: Any) -> Iterator[bytes]:
+        call.add_callback(gone.set)
+        next(messages)
+        got.set()
+        gone.wait(20)
+        return iter(())
+
+    pair[0].streams[PREDICT_STREAM] = silent
+    future = pair[1].submit_each("half", x_of(*range(100)))
+    assert got.wait(20)
+    assert future.cancel()
+    assert gone.wait(20)
 
 
 # What waits together goes out together: the queue alone.

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lane_server import LIMIT, LaneServer, lane_server, until
+from lane_server import LIMIT, LaneServer, WorkerLane, lane_server, until
 from shm_calls import HALF, Started, each, half, predict, served
 
 from ringserve.channel import Message
 from ringserve.client.operations import Models
 from ringserve.client.shm_transport import ShmTransport
 from ringserve.errors import Code, ServingError
+from shm.packed import PackedTensor
 
 Stage = tuple[LaneServer, ShmTransport]
 
@@ -111,7 +112,8 @@ def test_the_worker_ends(stage: Stage) -> None:
     numbers = [started.start(predict([[1]])), started.start(each(np.zeros((9000, 1))))]
     with ThreadPoolExecutor(3) as pool:
         waits = [pool.submit(transport.call, predict([[8]]), LIMIT) for _ in range(3)]
-        until(lambda: server.lanes[0].consumer.waiting > 4000)
+        (lane,) = transport._session()._lanes.values()
+        until(lambda: len(lane._waiting) == 4)
         server.lanes[0].end()
         for number in numbers:
             assert str(started.error(number)) == "UNAVAILABLE: The worker ended"
@@ -157,7 +159,7 @@ def test_the_server_ends(stage: Stage) -> None:
         for number in numbers:
             assert "can't be reached: it went away" in started.error(number).message
         for wait in waits:
-            with pytest.raises(ServingError, match="UNAVAILABLE: The server at shm:///.*local.sock can't be reached"):
+            with pytest.raises(ServingError, match=r"UNAVAILABLE: The server at shm:///.*local\.sock can't be reached"):
                 wait.result(LIMIT)
     server.running.set()
     server.opens.set()
@@ -234,18 +236,18 @@ def test_lanes_that_are_none(stage: Stage, fields: Message, text: str) -> None:
 
 
 def test_a_damaged_answer(stage: Stage) -> None:
-    server, transport = stage
-    transport.call(predict(1), LIMIT)
-    server.mute = True
-    started = Started(transport)
-    number = started.start(predict(2))
-    lane = server.lanes[0]
-    until(lambda: lane.requests == 2)
-    lane.consumer.lane.answers[:] = b"\xff" * len(lane.consumer.lane.answers)
-    lane.bell.ring()
-    assert started.error(number).code is Code.INTERNAL
-    assert "damaged" in started.error(number).message
-    server.mute = False
+    _, transport = stage
+
+    def damage(lane: WorkerLane, tensors: Any) -> Any:
+        return [PackedTensor(1, (1000,), b"short")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WorkerLane, "_packed", damage)
+        with pytest.raises(ServingError, match="INTERNAL: Output 'y': The worker's answer is damaged"):
+            transport.call(predict(1), LIMIT)
+        patch.setattr(WorkerLane, "_packed", lambda lane, tensors: tensors * 2)
+        with pytest.raises(ServingError, match=r"INTERNAL: Expected 1 output tensor\(s\).  Got: 2"):
+            transport.call(predict(1), LIMIT)
     check(transport, 1)
 
 
@@ -273,7 +275,7 @@ def test_closing(stage: Stage) -> None:
         started.start(predict([[1]]))
     with pytest.raises(ServingError, match="FAILED_PRECONDITION: The client is closed"):
         transport.slot(HALF, "", 1, 1)
-    until(lambda: server.lanes[0].ended.is_set())
+    until(server.lanes[0].ended.is_set)
 
 
 def test_closing_one_that_was_never_used(tmp_path: Path) -> None:
@@ -302,7 +304,8 @@ def test_nothing_is_left(tmp_path: Path, closes: bool) -> None:
                 transport.close()
             del transport, slot
             gc.collect()
-            until(lambda: len(server.connections) == count and not server.connections[-1].thread.is_alive())
+            assert len(server.connections) == count
+            server.connections[-1].thread.join(LIMIT)
             until(lambda: all(lane.ended.is_set() for lane in server.lanes))
         until(lambda: watches() == 0)
         server.lanes.clear()

@@ -121,7 +121,7 @@ def test_time_that_is_over_and_the_next_run(stage: Stage) -> None:
         slot.run()
         server.running.clear()
         for _ in range(2):
-            with pytest.raises(ServingError, match="DEADLINE_EXCEEDED: No answer within 0.02 s"):
+            with pytest.raises(ServingError, match=r"DEADLINE_EXCEEDED: No answer within 0\.02 s"):
                 slot.run(0.02)
             assert slot.outputs == {}
         threading.Timer(0.05, server.running.set).start()

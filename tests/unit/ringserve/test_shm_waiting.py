@@ -59,7 +59,7 @@ def test_many_threads_on_one_lane(stage: Stage) -> None:
 
 def test_threads_and_started_calls_together(stage: Stage) -> None:
     """And calls that are cancelled, and that come too late, now and then."""
-    server, transport = stage
+    _, transport = stage
 
     def call(seed: int) -> None:
         for turn in range(100):
@@ -190,7 +190,7 @@ def test_time_that_is_over(stage: Stage) -> None:
         with pytest.raises(ServingError, match="DEADLINE_EXCEEDED: No answer within") as caught:
             transport.call(predict([[1]]), timeout)
         assert f"{timeout} s" in caught.value.message
-    with pytest.raises(ServingError, match="No answer within 0.02 s"):
+    with pytest.raises(ServingError, match=r"No answer within 0\.02 s"):
         transport.call(each(np.zeros((100, 1))), 0.02)
     started = Started(transport)
     assert started.error(started.start(predict([[1]]), 0)).code is Code.DEADLINE_EXCEEDED
@@ -216,11 +216,20 @@ def test_deadlines_are_the_worker_s_too(stage: Stage) -> None:
     assert deadlines[1] == 0
 
 
+def test_all_the_time_in_the_world(stage: Stage) -> None:
+    _, transport = stage
+    started = Started(transport)
+    for timeout in (1e9, None):
+        assert transport.call(predict([[1]]), timeout)["y"].tolist() == [[2.5]]
+        assert started.outcome(started.start(each([[1]]), timeout))["y"].tolist() == [[2.5]]
+        assert transport.call(Models(), timeout) == ["half"]
+
+
 def test_a_question_that_nobody_answers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     _, transport = stage
     transport.call(Models(), LIMIT)
     monkeypatch.setattr("lane_server.Connection._ask", lambda self, message: None)
-    with pytest.raises(ServingError, match="No answer within 0.02 s"):
+    with pytest.raises(ServingError, match=r"No answer within 0\.02 s"):
         transport.call(Models(), 0.02)
     started = Started(transport)
     assert started.error(started.start(Models(), 0.02)).code is Code.DEADLINE_EXCEEDED
@@ -251,7 +260,7 @@ def test_whoever_is_told_may_fail(stage: Stage, caplog: pytest.LogCaptureFixture
     server, transport = stage
     check(transport, 1)
     server.running.clear()
-    transport.start(predict([[1]]), LIMIT, lambda outcome: 1 / 0)  # type: ignore[arg-type, return-value]
+    transport.start(predict([[1]]), LIMIT, lambda outcome: 1 / 0)  # type: ignore[arg-type]
     started = Started(transport)
     number = started.start(predict([[4]]))
     server.running.set()
@@ -265,7 +274,9 @@ def test_whoever_is_told_may_call(stage: Stage) -> None:
     told: list[Any] = []
 
     def chain(left: int) -> Callable[[Any], None]:
-        return lambda outcome: told.append(transport.start(predict([[left]]), LIMIT, chain(left - 1) if left else told.append))
+        return lambda outcome: told.append(
+            transport.start(predict([[left]]), LIMIT, chain(left - 1) if left else told.append)
+        )
 
     transport.start(predict([[1]]), LIMIT, chain(50))
     until(lambda: len(told) == 52)
