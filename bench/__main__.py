@@ -19,6 +19,7 @@ from bench import (
     grpc_stream,
     json_bodies,
     load_isolation,
+    local_image,
     machine,
     many_models,
     mosec_comparison,
@@ -27,7 +28,9 @@ from bench import (
     rest,
     rest_image,
     ring,
+    shm_predict,
     start,
+    zmq_predict,
 )
 from bench.half_plus_two import half_plus_two
 from bench.perf_analyzer_environment import VARIABLE
@@ -35,7 +38,8 @@ from bench.report import Report
 from bench.topology import Settings, SkippedError, Topology
 
 _MODULES: Final = (
-    *(ring, rest, grpc_predict, grpc_stream, json_bodies, rest_image, grpc_image, start),
+    *(ring, rest, grpc_predict, grpc_stream, zmq_predict, shm_predict),
+    *(json_bodies, rest_image, grpc_image, local_image, start),
     *(load_isolation, new_version, many_models, reload_memory, mosec_comparison),
 )
 _TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}

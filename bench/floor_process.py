@@ -25,9 +25,11 @@ def one_at_a_time(model: Path) -> Iterator[Callable[[float], float]]:
 
 
 @contextmanager
-def image_runs(model: Path, side: int) -> Iterator[Callable[[float], float]]:
-    """A function that runs an image model, in a process of its own, for so many seconds: median milliseconds of a run."""
-    with _asked(["bench.image_runs", "--model", str(model), "--side", str(side)]) as measure:
+def image_runs(model: Path, side: int, copies: int = 0) -> Iterator[Callable[[float], float]]:
+    """A function that runs an image model, in a process of its own, for so many seconds: median milliseconds of a run,
+    and of so many copies of the image before it.
+    """
+    with _asked(["bench.image_runs", "--model", str(model), "--side", str(side), "--copies", str(copies)]) as measure:
         yield measure
 
 
@@ -39,6 +41,17 @@ def socket_sink(size: int) -> Iterator[int]:
     with _killed_at_end(process):
         assert process.stdout is not None
         yield int(process.stdout.readline())
+
+
+@contextmanager
+def zmq_echo(endpoint: str) -> Iterator[int]:
+    """The id of a process with a ROUTER at this endpoint that gives back what it gets."""
+    command = [sys.executable, "-m", "bench.zmq_echo", "--endpoint", endpoint]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    with _killed_at_end(process):
+        assert process.stdout is not None
+        _expect(process.stdout.readline(), "ready\n")
+        yield process.pid
 
 
 @contextmanager

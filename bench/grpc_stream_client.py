@@ -9,67 +9,25 @@ import argparse
 import json
 import os
 import sys
-import time
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as LateError
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from bench.half_plus_two import NAME
-from bench.http_generator import FLUSH, Tally, run_at_once, together
+from bench.http_generator import run_at_once, together
 from bench.load import PATIENCE, Load
+from bench.outstanding import run
 from ringserve.child import become
 from ringserve.client import Client
-from ringserve.errors import ServingError
 
 Way = Literal["calls", "stream"]
 WAYS: Final[tuple[Way, ...]] = ("calls", "stream")
 _INPUTS: Final = {"x": np.array([1.0, 2.0, 5.0], np.float32)}
 _RIGHT: Final = np.array([2.5, 3.0, 4.5], np.float32).tobytes()
 
-Submit = Callable[[], Future[Any]]
 
-
-def run(submit: Submit, outstanding: int, seconds: float) -> Tally:
-    """Submit for this long, then take the last answers. A request's time goes on until its answer is looked at."""
-    tally = Tally()
-    samples: list[int] = []
-    waiting: deque[tuple[int, Future[Any]]] = deque()
-    began = now = time.monotonic_ns()
-    stop = began + int(seconds * 1e9)
-    while True:
-        while now < stop and len(waiting) < outstanding:
-            waiting.append((time.monotonic_ns(), submit()))
-        if not waiting:
-            break
-        sent, future = waiting.popleft()
-        right = _is_right(future)
-        now = time.monotonic_ns()
-        if right:
-            samples.append(now - sent)
-        else:
-            tally.errors += 1
-        if len(samples) >= FLUSH:
-            _flush(tally, samples)
-    _flush(tally, samples)
-    tally.seconds = (now - began) / 1e9
-    return tally
-
-
-def _is_right(future: Future[Any]) -> bool:
-    try:
-        return bool(future.result(2 * PATIENCE)["y"].tobytes() == _RIGHT)
-    except (ServingError, LateError, KeyError):
-        return False
-
-
-def _flush(tally: Tally, samples: list[int]) -> None:
-    tally.latencies.record(samples)
-    tally.requests += len(samples)
-    samples.clear()
+def is_right(_: int, answer: Any) -> bool:
+    return bool(answer["y"].tobytes() == _RIGHT)
 
 
 def stream_load(port: int, way: Way, outstanding: int, seconds: float) -> Load:
@@ -90,9 +48,13 @@ def main() -> None:
     client = Client(f"grpc://127.0.0.1:{arguments.port}")
     client.predict(NAME, _INPUTS)
     asked = client if arguments.way == "calls" else client.stream()
+
+    def submit(_: int) -> Any:
+        return asked.submit(NAME, _INPUTS, timeout=PATIENCE)
+
     print("connected", flush=True)
     sys.stdin.readline()
-    tally = run(lambda: asked.submit(NAME, _INPUTS, timeout=PATIENCE), arguments.outstanding, arguments.seconds)
+    tally = run(submit, is_right, arguments.outstanding, arguments.seconds)
     print(json.dumps(tally.to_wire()), flush=True)
     os._exit(0)  # what is late is not waited for
 

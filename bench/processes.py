@@ -20,6 +20,11 @@ def descriptors(supervisor: int) -> dict[str, float]:
     return _largest((role, float(process.num_fds())) for role, process in _processes(supervisor))
 
 
+def process_ids(supervisor: int, role: str) -> list[int]:
+    """Of all processes with this role."""
+    return [process.pid for found, process in _processes(supervisor) if found == role]
+
+
 def role_of(title: str) -> str:
     """The role in a process's title, "" where it says none: `ringserve: worker cpu:0` is a worker."""
     return title.partition("ringserve: ")[2].partition(" ")[0]

@@ -36,7 +36,7 @@ def _measure_kinds(settings: Settings, rows: list[Row]) -> None:
     run_row = Row(name, "model run p50", "ms", "lower")
     rows += [*mine.values(), run_row]
     base = image_mean(_SIDE)
-    target = _zeros(base.name, _SIDE)
+    target = black_image(base.name, _SIDE)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ringserve-bench-")))
         run = stack.enter_context(image_runs(base, _SIDE))
@@ -66,7 +66,7 @@ def _measure_small(settings: Settings, rows: list[Row]) -> None:
     latency = Row(name, "p50", "ms", "lower", floor_name)
     rows += [throughput, latency]
     base = image_mean(_SMALL_SIDE)
-    target, by_hand = _zeros(base.name, _SMALL_SIDE), _zeros(base.name, _SMALL_SIDE)
+    target, by_hand = black_image(base.name, _SMALL_SIDE), black_image(base.name, _SMALL_SIDE)
     command = [sys.executable, "-m", "bench.image_server", "--port", str(by_hand.port)]
     with (
         tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch,
@@ -114,7 +114,7 @@ def _sunk(stack: ExitStack, scratch: Path, body: ImageBody, target: Target) -> _
     return lambda seconds: body_load(port, request, 1, seconds, bare=True)
 
 
-def _zeros(model: str, side: int) -> Target:
+def black_image(model: str, side: int) -> Target:
     """A black image: what shows that the server is there."""
     row = f"[{','.join(['[0,0,0]'] * side)}]"
     return Target(

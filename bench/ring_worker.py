@@ -76,7 +76,7 @@ class _LocalFrontEnd(FrontEndProcess):
     producer: LaneProducer
 
     def __init__(self) -> None:
-        super().__init__("bench", 0, None)
+        super().__init__("bench", 0)
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> None:
         assert message["type"] == "lane", message

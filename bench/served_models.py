@@ -29,6 +29,7 @@ def serve_command(config: Path, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "ringserve", "serve"),
         f"--port={free_port()}",
+        f"--zmq_port={free_port()}",
         f"--rest_api_port={port}",
         f"--model_config_file={config}",
         f"--file_system_poll_wait_seconds={POLL_SECONDS}",
@@ -40,6 +41,7 @@ def serve_model(base: Path, port: int, frontends: int = 1, grpc_port: int = 0, g
     return [
         *(sys.executable, "-m", "ringserve", "serve"),
         f"--port={grpc_port or free_port()}",
+        f"--zmq_port={free_port()}",
         f"--grpc_frontends={grpc_frontends}",
         f"--rest_api_port={port}",
         f"--rest_frontends={frontends}",
@@ -47,3 +49,16 @@ def serve_model(base: Path, port: int, frontends: int = 1, grpc_port: int = 0, g
         f"--model_base_path={base}",
         "--log_level=warning",
     ]
+
+
+def serve_locally(base: Path, port: int, folder: Path) -> list[str]:
+    """The same with sockets in a folder, whose path has to be short: ZeroMQ's and that of clients that share memory."""
+    return [*serve_model(base, port), f"--zmq_endpoint=ipc://{zmq_path(folder)}", f"--shm_socket={shm_path(folder)}"]
+
+
+def zmq_path(folder: Path) -> Path:
+    return folder / "zmq"
+
+
+def shm_path(folder: Path) -> Path:
+    return folder / "shm"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from frontend.bodies.asked import readable
+from frontend.bodies.tensor_message import kind_of
 from frontend.catalog import Catalog, ModelSpec
 from frontend.readiness import Readiness, ServerReadiness
 from ringserve.errors import Code, ServingError
@@ -21,18 +22,27 @@ def answer(catalog: Catalog, question: Mapping[str, Any], stopping: bool = False
     """The answer's fields, besides the question's "id". Raises ServingError: what the catalog says, UNIMPLEMENTED for
     another call, INVALID_ARGUMENT for fields that are none.
     """
+    return _FACTS[call_of(question)](catalog, question, stopping)
+
+
+def call_of(question: Mapping[str, Any]) -> str:
+    """One of those above. Raises ServingError (UNIMPLEMENTED) for another."""
     call = question.get("call")
-    fact = _FACTS.get(call) if isinstance(call, str) else None
-    if fact is None:
-        expected = ", ".join(("predict", "classify", "regress", *_FACTS))
-        raise ServingError(Code.UNIMPLEMENTED, f"call: {_shown(call)}; expected one of {expected}")
-    return fact(catalog, question, stopping)
+    if isinstance(call, str) and call in _FACTS:
+        return call
+    expected = ", ".join(("predict", "classify", "regress", *_FACTS))
+    raise ServingError(Code.UNIMPLEMENTED, f"call: {shown(call)}; expected one of {expected}")
 
 
 def specs(signature: Signature) -> dict[str, Any]:
-    """A signature: its method, and of each input and output the tensor's name, its dtype's number and its shape."""
+    """A signature: its method; of each input and output the tensor's name, its dtype's number and its shape; and, if there
+    are any, the default values of inputs, serialised TensorProtos.
+    """
     inputs, outputs = ({spec.alias: _spec(spec) for spec in group} for group in (signature.inputs, signature.outputs))
-    return {"method": signature.method, "inputs": inputs, "outputs": outputs}
+    found: dict[str, Any] = {"method": signature.method, "inputs": inputs, "outputs": outputs}
+    if signature.defaults:
+        found["defaults"] = {default.alias: default.message for default in signature.defaults}
+    return found
 
 
 def asked_spec(question: Mapping[str, Any]) -> ModelSpec:
@@ -93,7 +103,7 @@ def _version(question: Mapping[str, Any]) -> int | None:
     version = question.get("version")
     if version is None or (type(version) is int and 0 <= version < _INT64):
         return version
-    raise _invalid(f"version: {_shown(version)}; expected a whole number of at most 63 bits")
+    raise _invalid(f"version: {shown(version)}; expected a whole number of at most 63 bits")
 
 
 def _text(question: Mapping[str, Any], field: str) -> str:
@@ -101,12 +111,15 @@ def _text(question: Mapping[str, Any], field: str) -> str:
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise _invalid(f"{field}: {_shown(text)}; expected text")
+        raise _invalid(f"{field}: {shown(text)}; expected text")
     return readable(text)
 
 
-def _shown(value: Any) -> str:
-    return repr(value)[:64]
+def shown(value: Any) -> str:
+    """A value that a client sent, for an error's text: only what it is, where it may be long."""
+    if isinstance(value, str):
+        return repr(value[:64])
+    return repr(value) if value is None or isinstance(value, bool | int | float) else kind_of(value)
 
 
 def _invalid(text: str) -> ServingError:

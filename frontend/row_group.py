@@ -10,6 +10,7 @@ import numpy as np
 
 from frontend.catalog import ModelSpec, Version
 from frontend.endpoint import Endpoint, Form
+from frontend.failure import as_serving_error
 from frontend.open_lane import TIMED_OUT, Pending
 from frontend.tensors import Array, Tensor
 from ringserve.errors import Code, ServingError
@@ -83,7 +84,9 @@ class RowGroup:
         return not self._front_end.has_shadows and self._endpoint.takes_each(form, rows_each)
 
     def submit(self, form: Form, columns: Sequence[Array], rows_each: int, done: Callable[[], None]) -> None:
-        """Put the rows into a lane. `done` is called when every request is completed, or has failed, perhaps at once."""
+        """Put the rows into a lane. `done` is called when every request is completed, or has failed, perhaps at once. Raises
+        nothing.
+        """
         self._done = done
         self._rows_each = rows_each
         self._count = len(columns[0]) // rows_each
@@ -95,8 +98,8 @@ class RowGroup:
                 pending, count = self._submit(form, [column[row:] for column in columns] if row else columns)
                 self._parts.append(pending)
                 taken += count
-        except ServingError as error:
-            self._refused = error
+        except Exception as error:  # those before are in a lane
+            self._refused = as_serving_error(error)
         self._told(None)
 
     def _submit(self, form: Form, columns: Sequence[Array]) -> tuple[Pending, int]:
@@ -148,6 +151,12 @@ class RowGroup:
         if self._handle is not None:
             self._handle.release()
             self._handle = None
+
+    def hand_over(self) -> ServableHandle[Version]:
+        """As `drop`: the handle is the caller's then, who releases it."""
+        handle, self._handle = self._handle, None
+        assert handle is not None
+        return handle
 
     def close(self, code: Code = Code.OK) -> None:
         """Give everything back, and count each request with the code that it ended in."""

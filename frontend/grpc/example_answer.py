@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from frontend.classification import Classification
 from frontend.tensors import Array
+from ringserve.classification import Classification
 from ringserve.model_spec_writer import model_spec_bytes
 from ringserve.servable import ServableId
 from ringserve.tensor_proto_writer import varint

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from frontend.bodies.body_options import BodyOptions
 from frontend.bodies.predict_messages import PROTOBUF
-from frontend.classification import classification
 from frontend.grpc.example_answer import classification_result, regression_result, response
 from frontend.grpc.example_messages import example_message
 from frontend.grpc.example_rows import ExampleRows, fed
 from frontend.grpc.model_spec import model_spec
-from frontend.regression import regression
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
+from ringserve.classification import classification
 from ringserve.example_request import named_classify_signature, named_regress_signature
+from ringserve.regression import regression
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 

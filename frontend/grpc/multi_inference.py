@@ -11,7 +11,6 @@ from frontend.bodies.body_options import BodyOptions
 from frontend.bodies.predict_messages import PROTOBUF
 from frontend.call import Call
 from frontend.catalog import ModelSpec
-from frontend.classification import classification
 from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
 from frontend.grpc.example_answer import classification_result, regression_result
@@ -20,13 +19,14 @@ from frontend.grpc.example_rows import ExampleRows, fed
 from frontend.grpc.model_spec import model_spec
 from frontend.grpc.rpc import code_of_the_gone
 from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
-from frontend.regression import regression
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
+from ringserve.classification import classification
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import multi_inference_signatures
 from ringserve.model_spec_writer import model_spec_bytes
 from ringserve.predict_request import CLASSIFY
+from ringserve.regression import regression
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor_proto_writer import varint

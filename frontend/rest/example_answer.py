@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from frontend.classification import Classification
 from frontend.tensors import Array
+from ringserve.classification import Classification
 from ringserve.errors import Code, ServingError
 
 _NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY

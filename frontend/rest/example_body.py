@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from frontend.classification import classification
 from frontend.endpoint import TooLargeError
-from frontend.regression import regression
 from frontend.request_body import Answer
 from frontend.rest.example_answer import encode_classification, encode_regression
 from frontend.rest.json_document import parse_document
 from frontend.rest.json_examples import examples_from_document
 from frontend.rest.signature_name import signature_name
 from frontend.tensors import Tensor
+from ringserve.classification import classification
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import example_inputs, named_classify_signature, named_regress_signature
+from ringserve.regression import regression
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import dtype_of

@@ -14,11 +14,10 @@ from frontend.bodies.message_body import MSGPACK, MessageBody
 from frontend.bodies.tensor_body import chosen
 from frontend.bodies.tensor_message import NamedOutput, TensorRequest, answer_frames, identifier_of
 from frontend.catalog import ModelSpec
-from frontend.classification import classification
 from frontend.model_facts import asked_spec
-from frontend.regression import regression
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
+from ringserve.classification import classification
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import (
     example_inputs,
@@ -26,6 +25,7 @@ from ringserve.example_request import (
     named_regress_signature,
     with_context,
 )
+from ringserve.regression import regression
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 from ringserve.tensor import dtype_of

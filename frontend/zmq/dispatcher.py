@@ -114,8 +114,8 @@ class Dispatcher:
             if not isinstance(fields, dict):
                 raise invalid(f"the message is a {kind_of(fields)}; expected a map, or an array of maps")
             identifier = identifier_of(fields)
-            call = fields.get("call", "predict")
-            if call == "predict":
+            call = fields.get("call")
+            if call is None or call == "predict":
                 request = request_of(fields, self._options.most_bytes, frames)
                 if fields.get("each"):
                     self._each(request, fields["each"], reply)
@@ -123,10 +123,10 @@ class Dispatcher:
                 if not frames:
                     self._patterns.note(message, request)
                 self._predict(request, reply)
-            elif call in _EXAMPLES:
+            elif isinstance(call, str) and call in _EXAMPLES:
                 self._examples(call, fields, identifier, reply)
             else:
-                reply((fact_message(identifier, model_facts.answer(self._front_end.catalog, fields, self.stopping)),))
+                self._tell(fields, identifier, reply)
         except Exception as error:
             self._refuse(identifier, error, reply)
 
@@ -155,10 +155,22 @@ class Dispatcher:
         else:
             exchange.begin(body, timeout)
 
-    def _refuse(self, identifier: Any, error: Exception, reply: Reply) -> None:
+    def _tell(self, fields: Mapping[str, Any], identifier: Any, reply: Reply) -> None:
+        """What is asked about models. Raises ServingError (UNIMPLEMENTED) for a call that there is not."""
+        began = time.monotonic_ns()
+        call = model_facts.call_of(fields)
+        try:
+            answer = fact_message(identifier, model_facts.answer(self._front_end.catalog, fields, self.stopping))
+        except Exception as error:
+            self._refuse(identifier, error, reply, call)
+            return
+        self._front_end.counters.meter("", None, "", call, "ZMQ").ok(0, 0, time.monotonic_ns() - began)
+        reply((answer,))
+
+    def _refuse(self, identifier: Any, error: Exception, reply: Reply, call: str = "predict") -> None:
         """A message that asks for nothing that is known."""
         serving = as_serving_error(error)
-        self._front_end.counters.meter("", None, "", "predict", "ZMQ").failed(serving.code, 0)
+        self._front_end.counters.meter("", None, "", call, "ZMQ").failed(serving.code, 0)
         reply((error_message(identifier, serving),))
 
     def _work(self, coroutine: Coroutine[Any, Any, None]) -> None:

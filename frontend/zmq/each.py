@@ -9,15 +9,18 @@ from frontend.bodies.arrays import invalid
 from frontend.bodies.body_options import BodyOptions
 from frontend.bodies.tensor_body import chosen
 from frontend.bodies.tensor_message import NamedOutput, TensorRequest, answer_frames
+from frontend.catalog import Version
 from frontend.endpoint import Form
 from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
+from frontend.model_facts import shown
 from frontend.row_group import Elsewhere, RowGroup
 from frontend.tensors import Array, Tensor
 from frontend.zmq.bodies import PredictBody, predict_spec
 from frontend.zmq.each_alone import EachAlone
 from frontend.zmq.reply import Reply, error_message
 from ringserve.errors import Code, ServingError
+from ringserve.handle import ServableHandle
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 
@@ -43,7 +46,7 @@ class EachRequest:
         self._reply: Reply
 
     def begin(self, each: Any, reply: Reply, work: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        """`each`: what the message says of it; `work` has a coroutine run. Raises ServingError."""
+        """`each`: what the message says of it; `work` has a coroutine run. Raises nothing."""
         self._reply = reply
         group = self._group
         try:
@@ -51,17 +54,23 @@ class EachRequest:
             body = PredictBody(self._request, self._options)
             signature = self._signature = group.resolve(lambda version: body.signature(version.signatures))
             tensors = body.inputs(signature)
-            form: Form = tuple((tensor.dtype.number, tensor.shape[1:]) for tensor in tensors)
-            if group.can_be_together(form, rows_each):
-                columns: list[Array] = [tensor.data for tensor in tensors]  # type: ignore[misc]
-                group.submit(form, columns, rows_each, self._done)
-                return
-        except ServingError as error:
-            group.close(error.code)
-            raise
-        group.drop()
-        alone = EachAlone(self._front_end, self._request, rows_each, self._options, self._timeout, self._began)
-        work(alone.run(self._answer))
+            together = self._can_be_together(tensors, rows_each)
+        except Exception as error:
+            self._refuse(error)
+            return
+        if together is None:
+            work(self._one_by_one(rows_each, group.hand_over()))
+        else:
+            columns: list[Array] = [tensor.data for tensor in tensors]  # type: ignore[misc]
+            group.submit(together, columns, rows_each, self._done)
+
+    def _can_be_together(self, tensors: Sequence[Tensor], rows_each: int) -> Form | None:
+        """The form of the rows, if they can. Default values are of one request each, and as long as they like."""
+        rows = self._count * rows_each
+        if any(tensor.shape[:1] != (rows,) for tensor in tensors):
+            return None
+        form = tuple((tensor.dtype.number, tensor.shape[1:]) for tensor in tensors)
+        return form if self._group.can_be_together(form, rows_each) else None
 
     def _done(self) -> None:
         """All are completed, or have failed. Raises nothing: others are told next."""
@@ -72,25 +81,32 @@ class EachRequest:
             tensors = [Tensor(spec.dtype, array.shape, array) for spec, array in zip(specs, outputs, strict=True)]
             parts = self._parts(group.servable, tensors, elsewhere)
         except Exception as error:
-            serving = as_serving_error(error)
-            group.close(serving.code)
-            self._reply((error_message(self._request.identifier, serving),))
+            self._refuse(error)
             return
         group.close()
         self._reply(parts)
 
-    def _answer(self, servable: ServableId | None, tensors: Sequence[Tensor], failed: Mapping[int, Elsewhere]) -> None:
-        """Of those that went one by one; `servable` None: none succeeded."""
-        identifier = self._request.identifier
+    def _refuse(self, error: Exception) -> None:
+        """All of them."""
+        serving = as_serving_error(error)
+        self._group.close(serving.code)
+        self._reply((error_message(self._request.identifier, serving),))
+
+    async def _one_by_one(self, rows_each: int, handle: ServableHandle[Version]) -> None:
+        request = self._request
         try:
-            if servable is None:
+            alone = EachAlone(self._front_end, handle, request, rows_each, self._options, self._timeout, self._began)
+            tensors, failed = await alone.run()
+            if tensors is None:
                 error = next(iter(failed.values()))
                 assert isinstance(error, ServingError)
-                self._reply((error_message(identifier, error),))
-            else:
-                self._reply(self._parts(servable, tensors, failed))
-        except Exception as unforeseen:
-            self._reply((error_message(identifier, as_serving_error(unforeseen)),))
+                raise error
+            parts = self._parts(handle.id, tensors, failed)
+        except Exception as error:
+            parts = (error_message(request.identifier, as_serving_error(error)),)
+        finally:
+            handle.release()
+        self._reply(parts)
 
     def _parts(self, servable: ServableId, tensors: Sequence[Tensor], failed: Mapping[int, Elsewhere]) -> Sequence[bytes]:
         """The rows of those that failed are zeros, and "errors" says why."""
@@ -109,7 +125,7 @@ class EachRequest:
 def _portions(each: Any, request: TensorRequest) -> tuple[int, int]:
     """How many rows each request has, and how many requests there are. Raises ServingError (INVALID_ARGUMENT)."""
     if each is not True and (type(each) is not int or not 0 < each <= _MOST):
-        raise _bad(f"{each!r:.64}; expected true, or how many rows each request has")
+        raise _bad(f"{shown(each)}; expected true, or how many rows each request has")
     rows_each = int(each)
     lengths = {tensor.shape[0] if tensor.shape else 0 for tensor in request.inputs.values()}
     if len(lengths) != 1 or any(isinstance(tensor.data, list) for tensor in request.inputs.values()):
@@ -125,10 +141,14 @@ def _bad(text: str) -> ServingError:
 
 
 def _zeroed(tensor: Tensor, count: int, failed: Mapping[int, Elsewhere]) -> Tensor:
-    if not failed or isinstance(tensor.data, list):
+    if not failed:
         return tensor
-    array = tensor.data.copy()
-    rows_each = len(array) // count
+    data = tensor.data.copy()
+    each = len(data) // count
     for index in failed:
-        array[index * rows_each : (index + 1) * rows_each] = 0
-    return tensor._replace(data=array)
+        part = slice(index * each, (index + 1) * each)
+        if isinstance(data, list):
+            data[part] = [b""] * each
+        else:
+            data[part] = 0
+    return tensor._replace(data=data)

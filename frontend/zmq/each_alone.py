@@ -12,37 +12,38 @@ import numpy as np
 from frontend.bodies.body_options import BodyOptions
 from frontend.bodies.tensor_message import TensorRequest
 from frontend.call import Call
+from frontend.catalog import Version
 from frontend.front_end import FrontEnd
 from frontend.inference_request import UNKNOWN, InferenceRequest
-from frontend.request_body import Answer
+from frontend.request_body import Answer, AnswerFormat, RequestBody
 from frontend.row_group import Elsewhere
 from frontend.tensors import Tensor
 from frontend.zmq.bodies import PredictBody
 from ringserve.errors import ServingError
+from ringserve.handle import ServableHandle
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 
 _NOTHING: Final = Answer(b"")
 _AT_ONCE: Final = 64  # that are begun before others have their turn
 
-#: Gets the version that answered (None: none of them succeeded), the outputs with the rows of all, and what failed.
-Answered = Callable[[ServableId | None, Sequence[Tensor], Mapping[int, Elsewhere]], None]
-
 
 class EachAlone:
-    """As many requests as the message has rows, or portions of them."""
+    """As many requests as the message has rows, or portions of them; all to one version, which one answer is of."""
 
     def __init__(
         self,
         front_end: FrontEnd,
+        handle: ServableHandle[Version],
         request: TensorRequest,
         rows_each: int,
         options: BodyOptions,
         timeout: int,
         began: int,
     ) -> None:
+        """`handle`: is to be held until `run` ends; `timeout` in ns from `began` on, 0: none."""
         self._front_end = front_end
-        self.key = request.key
+        self._handle = handle
         self._request = request
         self._rows_each = rows_each
         self._options = options
@@ -51,19 +52,18 @@ class EachAlone:
         rows = next(iter(request.inputs.values())).shape[0]
         self._outputs: list[Sequence[Tensor] | None] = [None] * (rows // rows_each)
         self._failed: dict[int, Elsewhere] = {}
-        self._servable: ServableId | None = None
         self._left = len(self._outputs)
         self._ended = asyncio.Event()
 
-    async def run(self, answered: Answered) -> None:
-        """Until all of them have ended."""
+    async def run(self) -> tuple[Sequence[Tensor] | None, Mapping[int, Elsewhere]]:
+        """The outputs with the rows of all, None where none succeeded, and what failed; when all of them have ended."""
         for index in range(len(self._outputs)):
-            call = Call(self._front_end, UNKNOWN, "predict", "ZMQ", self._timeout, self._began)
+            call = _PinnedCall(self._front_end, self._handle, self._timeout, self._began)
             _Row(call, self, index).begin(self._portion(index), self._options)
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
         await self._ended.wait()
-        answered(self._servable, self._joined() if self._servable is not None else (), self._failed)
+        return self._joined(), self._failed
 
     def _portion(self, index: int) -> TensorRequest:
         begin, end = index * self._rows_each, (index + 1) * self._rows_each
@@ -73,9 +73,8 @@ class EachAlone:
             inputs[alias] = Tensor(tensor.dtype, (self._rows_each, *tensor.shape[1:]), array)
         return self._request._replace(inputs=inputs)
 
-    def take(self, index: int, servable: ServableId, outputs: Sequence[Tensor]) -> None:
+    def take(self, index: int, outputs: Sequence[Tensor]) -> None:
         """The outputs of one of them, views that are copied."""
-        self._servable = servable
         self._outputs[index] = [_copied(tensor) for tensor in outputs]
 
     def end(self, index: int, error: ServingError | None) -> None:
@@ -86,9 +85,11 @@ class EachAlone:
         if not self._left:
             self._ended.set()
 
-    def _joined(self) -> list[Tensor]:
+    def _joined(self) -> list[Tensor] | None:
         """Outputs whose shapes are not those of the first count as failed."""
-        model = next(found for found in self._outputs if found is not None)
+        model = next((found for found in self._outputs if found is not None), None)
+        if model is None:
+            return None
         shapes = [tensor.shape for tensor in model]
         for index, found in enumerate(self._outputs):
             if found is not None and [tensor.shape for tensor in found] != shapes:
@@ -97,17 +98,34 @@ class EachAlone:
         return [_concatenated(tensors) for tensors in zip(*rows, strict=True)]
 
 
+class _PinnedCall(Call):
+    """A call to a version that was found before, and that requests may find no longer."""
+
+    __slots__ = ("_pinned",)
+
+    def __init__(self, front_end: FrontEnd, handle: ServableHandle[Version], timeout: int, began: int) -> None:
+        super().__init__(front_end, UNKNOWN, "predict", "ZMQ", timeout, began)
+        self._pinned = handle
+
+    def resolve(self, body: RequestBody, answer_format: AnswerFormat | None = None) -> None:
+        """Raises ServingError."""
+        handle = self._handle = self._pinned
+        handle.holders += 1  # which `close` gives up
+        signature = body.signature(handle.servable.signatures)
+        self._endpoint = handle.servable.endpoint(signature.name)
+        self._body = body
+        self._format = answer_format or body
+
+
 class _RowBody(PredictBody):
     """One of the requests; its outputs are kept."""
 
-    def __init__(
-        self, request: TensorRequest, options: BodyOptions, keep: Callable[[ServableId, Sequence[Tensor]], None]
-    ) -> None:
+    def __init__(self, request: TensorRequest, options: BodyOptions, keep: Callable[[Sequence[Tensor]], None]) -> None:
         super().__init__(request, options)
         self._keep = keep
 
     def encode(self, servable: ServableId, signature: Signature, outputs: Sequence[Tensor]) -> Answer:
-        self._keep(servable, outputs)
+        self._keep(outputs)
         return _NOTHING
 
 
@@ -129,7 +147,7 @@ class _Row(InferenceRequest):
             self._fail(error)
 
     def _key(self) -> str | None:
-        return self._owner.key
+        return None  # its version is known
 
     def _submit(self) -> None:
         self._call.submit(self._told)

@@ -52,9 +52,9 @@ class Router:
         }
         for option, value in options.items():
             self.socket.setsockopt(option, value)
-        self._endpoints: list[str] = []
         # The package's own method looks for what only other kinds of sockets have, which takes longer than to send.
         self._send: Callable[..., object] = super(zmq.Socket, self.socket).send
+        self.on_kept: Callable[[], None] | None = None  # is called when there are answers to `send_again`
         self._unsent: dict[bytes, deque[tuple[bool, Sequence[bytes]]]] = {}
         self._unsent_bytes: dict[bytes, int] = {}
         self._warned = 0.0
@@ -63,13 +63,6 @@ class Router:
         """Accept connections from a socket that is bound and listens. Raises zmq.ZMQError."""
         self.socket.setsockopt(zmq.USE_FD, fd)
         self.socket.bind(endpoint)
-        self._endpoints.append(self.socket.getsockopt_string(zmq.LAST_ENDPOINT))
-
-    def close_listeners(self) -> None:
-        """Accept no more connections."""
-        for endpoint in self._endpoints:
-            self.socket.unbind(endpoint)
-        self._endpoints.clear()
 
     def close(self, seconds: float) -> None:
         """Answers that have been sent may take so long to go out."""
@@ -131,6 +124,8 @@ class Router:
     def _keep(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> None:
         size = sum(map(len, parts)) + self._unsent_bytes.get(identity, 0)
         if size <= _MOST_UNSENT_BYTES:
+            if not self._unsent and self.on_kept is not None:
+                self.on_kept()
             self._unsent.setdefault(identity, deque()).append((delimited, parts))
             self._unsent_bytes[identity] = size
             return

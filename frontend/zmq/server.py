@@ -75,6 +75,7 @@ class ZmqServer:
         self._selector = selector
         self._curve = Curve.of(options)
         self._again: asyncio.TimerHandle | None = None
+        self._router.on_kept = self._wait
 
     def listen(self, listeners: Sequence[int]) -> None:
         """Accept connections. Raises zmq.ZMQError."""
@@ -88,20 +89,25 @@ class ZmqServer:
         """Requests have come."""
         self._router.receive(self._dispatcher.take)
         self._dispatcher.flush()
-        if self._router.has_unsent and self._again is None:
+
+    def _wait(self) -> None:
+        """There are answers that a client does not take now."""
+        if self._again is None:
             self._again = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._send_again)
 
     def _send_again(self) -> None:
         self._again = None
         self._router.send_again()
         if self._router.has_unsent:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._send_again)
+            self._wait()
 
     async def stop(self) -> None:
-        """Answer what has begun; what still comes is refused."""
+        """Answer what has begun; what still comes is refused.
+
+        Connections are accepted meanwhile: where ZeroMQ gives a listener up, it closes the connections made there too.
+        """
         dispatcher = self._dispatcher
         dispatcher.stopping = True
-        self._router.close_listeners()
         answered = asyncio.Event()
         count = dispatcher.count
         count.none_left = answered.set
@@ -114,9 +120,9 @@ class ZmqServer:
         self._router.send_again()
         self._selector.ignore(self._router.socket)
         self._router.close(_LINGER_SECONDS)
-        self._context.term()
         if self._curve is not None:
-            self._curve.stop()
+            self._curve.stop()  # its socket would keep the context
+        self._context.term()
 
 
 def _endpoint(descriptor: int) -> str:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from end_to_end.running_server import RunningServer
+
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("half_plus_two", "iris", "mnist")
 TIME_LIMIT = 120
@@ -118,3 +120,33 @@ def test_what_is_there_is_left_alone_unless_forced(trained: Trained) -> None:
     after = version_stamps(trained.folder)
     assert all(after[name] > before[name] for name in MODELS)
     assert [entry.name for entry in (trained.folder / "iris").iterdir()] == ["1"]
+
+
+def test_latencies_stand_side_by_side(trained: Trained, tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/zmq"
+    flags = (f"--model_config_file={trained.folder / 'models.config'}", f"--zmq_endpoint={endpoint}")
+    with RunningServer(*flags, grpc=True, zmq=True, shm=True) as server:
+        urls = {
+            "REST": f"http://127.0.0.1:{server.port}",
+            "gRPC": f"grpc://127.0.0.1:{server.grpc_port}",
+            "ZeroMQ, tcp": server.zmq_url,
+            "ZeroMQ, ipc": f"zmq+{endpoint}",
+            "shared memory": f"shm://{server.shm_socket}",
+        }
+        absent = f"shm://{tmp_path}/none"
+        done = run_example("latency", "--calls=20", "--rows=3", *(f"--url={url}" for url in (*urls.values(), absent)))
+        assert done.returncode == 0, done.stdout + done.stderr
+        heading, *lines, last = done.stdout.splitlines()
+        assert heading.split() == ["p50", "p99"]
+        for line, (name, url) in zip(lines, urls.items(), strict=True):
+            found = re.fullmatch(rf"{name} +{re.escape(url)} +(\d+) us +(\d+) us", line)
+            assert found is not None, done.stdout
+            assert 0 < int(found[1]) <= int(found[2])
+        assert re.fullmatch(rf"shared memory +{re.escape(absent)} +not available: UNAVAILABLE: .+", last)
+
+
+def test_without_a_server_there_are_no_latencies(tmp_path: Path) -> None:
+    done = run_example("latency", f"--url=shm://{tmp_path}/none", "--url=carrier://pigeon")
+    assert done.returncode == 1
+    assert done.stdout.count("not available: ") == 2
+    assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zmq
 
-from tests.end_to_end.running_server import RunningServer
+from end_to_end.running_server import RunningServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "zmq.md").read_text()
 MOST_LINES = 50

@@ -21,7 +21,7 @@ from bench.http_answers import BadAnswerError
 from bench.image_bodies import ImageBody, json_body, npy_body, random_image, raw_body
 from bench.image_models import image_mean
 from bench.load import Target
-from bench.rest_image import _zeros
+from bench.rest_image import black_image
 from bench.server import Server
 
 IMAGE = random_image(4)
@@ -131,7 +131,7 @@ def test_a_sink_takes_bytes_and_answers_with_one(tmp_path: Path) -> None:
 
 
 def test_the_server_by_hand_answers_and_its_refusal_is_told(tmp_path: Path) -> None:
-    target = _zeros("m", 4)
+    target = black_image("m", 4)
     body = json_body(IMAGE)
     request = tmp_path / "request"
     with Server([sys.executable, "-m", "bench.image_server", "--port", str(target.port)], target) as server:
@@ -145,7 +145,7 @@ def test_the_server_by_hand_answers_and_its_refusal_is_told(tmp_path: Path) -> N
 
 
 def test_a_black_image_has_the_shape() -> None:
-    target: Target = _zeros("m", 3)
+    target: Target = black_image("m", 3)
     assert np.shape(json.loads(target.body)["instances"]) == (1, 3, 3, 3)
     assert target.answer == {"predictions": [0.0]}
 

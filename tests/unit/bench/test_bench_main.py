@@ -136,6 +136,8 @@ def test_every_topology_of_the_design_is_there() -> None:
     names = {"ring-stream", "ring-stream-single", "ring-pingpong", "rest-c1", "rest-c32", "rest-c128", "start"}
     names |= {"load-isolation", "load-isolation-c32", "reload-memory", "many-models", "new-version"}
     names |= {"grpc-c1", "grpc-c32", "grpc-c32-f2", "grpc-stream", "grpc-image"}
+    names |= {"zmq-stream", "zmq-pingpong", "zmq-each", "zmq-client-stream", "shm-pingpong", "shm-stream"}
+    names |= {"image-zmq", "image-shm"}
     names |= {"rest-image", "rest-image-json", "mosec-c1", "mosec-c32", "mosec-c128-f2"}
     assert names <= set(command._TOPOLOGIES)
 
