@@ -57,12 +57,15 @@ class GrpcChannel:
     def call(self, method: str, message: bytes, timeout: float | None, beside: CallMetadata = ()) -> bytes:
         if _is_over(timeout):
             raise failures.late(timeout)
+        GATE.enter()
         try:
             answer: bytes = self._method(method)(_sendable(message), timeout=timeout, metadata=beside)
         except grpc.RpcError as error:
             raise _serving_error(error, timeout) from None  # the call's own traceback has all of gRPC's threads
         except ValueError as error:
             raise failures.closed() from error
+        finally:
+            GATE.leave()
         return answer
 
     def start(

@@ -81,6 +81,7 @@ def test_a_platform_file_replaces_batching_and_session_flags() -> None:
     [
         ("port", [1, 65535], [-1, 65536], "must be from 0 to 65535"),
         ("rest_api_port", [0, 65535], [-1, 65536], "must be from 0 to 65535"),
+        ("zmq_port", [0, 8502, 65535], [-1, 65536], "must be from 0 to 65535"),
         ("rest_frontends", [1, 8], [0, -1], "must be at least 1"),
         ("max_request_bytes", [1, 2**40], [0, -1], "must be at least 1"),
         ("log_level", ["debug", "error"], ["", "INFO", "loud"], "must be one of debug, info, warning"),
@@ -93,6 +94,20 @@ def test_ranges(name: str, good: list[Any], bad: list[Any], words: str) -> None:
         text = refusal(**{name: value})
         assert text.startswith(f"server_options.{name} {words}")
         assert text.endswith(f"not {value}.")
+
+
+@pytest.mark.parametrize("name", ["grpc_frontends", "zmq_frontends"])
+def test_front_ends_may_be_none_and_not_fewer(name: str) -> None:
+    none: dict[str, Any] = {name: 0}
+    dataclasses.replace(GOOD, **none).validate()
+    assert refusal(**{name: -1}) == f"server_options.{name} must not be negative, but is -1."
+
+
+def test_allowed_keys_without_a_key_of_the_servers() -> None:
+    assert refusal(zmq_curve_allowed_keys_file="/keys") == (
+        "server_options.zmq_curve_allowed_keys_file is set without setting server_options.zmq_curve_secret_key_file."
+    )
+    dataclasses.replace(GOOD, zmq_curve_allowed_keys_file="/keys", zmq_curve_secret_key_file="/key").validate()
 
 
 def test_devices_follow_their_grammar() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from made_outputs import classify_signature, numbers, tensor_spec, texts
 
-from frontend.classification import Classification, classification
 from frontend.tensors import Tensor
+from ringserve.classification import Classification, classification
 from ringserve.errors import Code, ServingError
 from ringserve.signature import Signature
 

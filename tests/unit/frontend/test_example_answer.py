@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frontend.classification import Classification
 from frontend.rest.example_answer import encode_classification, encode_regression
 from frontend.tensors import Array
+from ringserve.classification import Classification
 from ringserve.errors import Code, ServingError
 
 FLOATS = st.floats(width=32)

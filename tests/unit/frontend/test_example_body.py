@@ -126,7 +126,7 @@ def test_answers() -> None:
     body, content_type, headers, _ = read(ClassifyBody, two).encode(MODEL, signature, outputs)
     assert json.loads(body) == {"results": [[["a", 0.5]], [["\ufffd", np.inf]]]}
     assert (content_type, headers) == ("application/json", ())
-    body, content_type, headers = read(RegressBody, two).encode(MODEL, regress_signature(), [numbers([1.5, 2.5])])
+    body, content_type, headers, _ = read(RegressBody, two).encode(MODEL, regress_signature(), [numbers([1.5, 2.5])])
     assert json.loads(body) == {"results": [1.5, 2.5]}
     assert (content_type, headers) == ("application/json", ())
 

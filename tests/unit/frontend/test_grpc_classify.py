@@ -29,12 +29,12 @@ from worker_side import on_loop
 from frontend.bodies.body_options import BodyOptions
 from frontend.call import Call
 from frontend.catalog import ModelSpec
-from frontend.classification import Classification
 from frontend.grpc import example_answer
 from frontend.grpc.example_answer import classification_result
 from frontend.grpc.example_bodies import ClassifyBody
 from frontend.request_body import RequestBody
 from frontend.tensors import Tensor
+from ringserve.classification import Classification
 from ringserve.errors import Code, ServingError
 from ringserve.predict_request import CLASSIFY
 from ringserve.servable import ServableId

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from made_outputs import numbers, texts
 
-from frontend.regression import regression
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
+from ringserve.regression import regression
 
 
 def refusal(*outputs: Tensor, examples: int = 2) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from queue_rig import FORM, SPEC, Front, Rig
+from small_version import LIMIT
 
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.bell import Bell
@@ -99,6 +100,7 @@ class LocalRig(Rig):
         self._loop_bell = Doorbell.create()
         self.loop = Loop(self._loop_bell)
         self.loop.add(self.queue)
+        self.queue._post = self.loop.post  # runs that take long, as any may on a busy machine, end in the loop
         self.client = Client(spec)
         self.local = self.client.join(self.loop, self.queue, version, counts, keep_bell=keep_bell)
         self.fronts.append(self.client)  # closed with the others
@@ -107,9 +109,17 @@ class LocalRig(Rig):
         super().__exit__(None, None, None)
         self._loop_bell.close()
 
-    def turns(self, now: int = 0) -> int:
-        """Of the loop, at the time that it is."""
+    def begin(self) -> int:
+        """Turns of the loop until there is nothing more to begin; says how many."""
         count = 0
         while self.loop.turn():
             count += 1
+        return count
+
+    def turns(self, now: int = 0) -> int:
+        """Turns of the loop, at the time that it is, until nothing runs; says how many."""
+        count = self.begin()
+        while self.queue.in_flight:
+            assert self.loop.doorbell.wait(LIMIT)
+            count += self.begin()
         return count

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_client import LocalRig
 from queue_rig import SPEC
-from small_version import SmallVersion
+from small_version import LIMIT, SmallVersion
 from test_queue_pool import LONG, gated
 
 from ringserve.servable import ServableId
@@ -77,13 +77,14 @@ def test_batches_in_the_pool(table: CounterTable) -> None:
     version = gated(1.0)
     with LocalRig(version, seconds=LONG, counts=LocalMeter(table, ONE, "s")) as rig:
         rig.client.submit(1.0)
-        rig.turns()
+        rig.begin()
         rig.client.submit(-2.0)
-        rig.turns()
-        rig.post()
+        rig.begin()
+        assert rig.loop.doorbell.wait(LIMIT)
+        rig.begin()
         assert codes(table) == {"INVALID_ARGUMENT": 1}
         version.gates[1.0].set()
-        rig.post()
+        rig.turns()
         assert codes(table) == {"INVALID_ARGUMENT": 1, "OK": 1}
 
 
@@ -95,6 +96,7 @@ def test_times(table: CounterTable) -> None:
     assert times(table, DURATION.name) == ({32_400: 3}, 150_000)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(U64, min_size=1, max_size=9), st.lists(st.sampled_from([0, 0, 3, 13]), min_size=9, max_size=9))
 def test_each_counts_as_it_would_alone(enqueued: list[int], ends: list[int]) -> None:
     tables = [CounterTable.create(1 << 16) for _ in range(2)]

@@ -148,6 +148,18 @@ def test_what_is_known_waits_for_no_probe() -> None:
         loading.result(LIMIT)
 
 
+def test_so_many_forms_are_known_at_a_time() -> None:
+    version = SmallVersion()
+    version.changing = True  # so that none is run
+    versions = versions_of(one=version)
+    load(versions, ONE, "one")
+    forms = [((1, Column("<f4", (size,))),) for size in range(1000)]
+    reports = [versions.report(ONE, DEFAULT_SIGNATURE, form) for form in forms]
+    assert versions.report(ONE, DEFAULT_SIGNATURE, forms[-1]) is reports[-1]
+    assert versions.report(ONE, DEFAULT_SIGNATURE, forms[0]) is not reports[0]
+    assert len(versions._held[ONE].reports) <= 256
+
+
 def test_what_is_held_is_not_loaded_again() -> None:
     version, other = SmallVersion(), SmallVersion()
     versions = versions_of(path=version, other=other)
