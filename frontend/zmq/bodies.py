@@ -53,6 +53,14 @@ def predict_spec(request: TensorRequest) -> ModelSpec:
     return ModelSpec(request.model, request.version, request.label or None, request.key)
 
 
+def limit_size(request: TensorRequest, most_bytes: int) -> None:
+    """Raises ServingError (RESOURCE_EXHAUSTED) where its numbers take more; strings were looked at before."""
+    size = sum(tensor.data.nbytes for tensor in request.inputs.values() if not isinstance(tensor.data, list))
+    if size > most_bytes:
+        text = f"The request's tensors take {size} bytes, more than the limit of {most_bytes}: "
+        raise ServingError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")
+
+
 class FramedAnswer:
     """An answer's message, and the frames that follow it. Implements `frontend.bodies.tensor_body.TensorAnswer`."""
 

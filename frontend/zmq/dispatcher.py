@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -17,12 +18,24 @@ from frontend.bodies.tensor_message import TensorRequest, identifier_of, kind_of
 from frontend.failure import as_serving_error
 from frontend.front_end import FrontEnd
 from frontend.heavy_work import in_thread
-from frontend.zmq.bodies import ClassifyBody, PredictBody, RegressBody
+from frontend.tensors import Array
+from frontend.zmq.bodies import ClassifyBody, PredictBody, RegressBody, limit_size
+from frontend.zmq.burst import Burst, matrix_of
 from frontend.zmq.each import EachRequest
 from frontend.zmq.exchange import Exchange
 from frontend.zmq.group import FEW, AlikeRequests
 from frontend.zmq.pattern import Pattern, Patterns
-from frontend.zmq.reply import Count, Reply, SharedReply, SingleReply, error_message, fact_message
+from frontend.zmq.reply import (
+    Count,
+    Replies,
+    Reply,
+    SharedReply,
+    SingleReplies,
+    SingleReply,
+    VariousReplies,
+    error_message,
+    fact_message,
+)
 from frontend.zmq.router import Router
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
@@ -55,27 +68,54 @@ class Dispatcher:
         else:
             self._take_one(header, frames, SingleReply(self._router, identity, delimited, self.count))
 
+    def take_burst(self, identities: Sequence[bytes], headers: Sequence[bytes]) -> None:
+        """Messages of one part each have come. Raises nothing."""
+        if len(headers) >= FEW and len(set(map(len, headers))) == 1:
+            burst = self._burst(matrix_of(b"".join(headers), len(headers)))
+            replies = SingleReplies(self._router, identities, self.count)
+            if burst is not None and self._go_together(burst, replies, replies.expect):
+                return
+        for identity, header in zip(identities, headers, strict=True):
+            self.take(identity, False, header, ())
+
     def flush(self) -> None:
         """Requests that are alike go together. Raises nothing."""
         alike, self._alike = self._alike, {}
         for pattern, (messages, replies) in alike.items():
-            try:
-                if len(messages) >= FEW and AlikeRequests(self._front_end, pattern, self._options, self._timeout).begin(
-                    messages, replies
-                ):
-                    continue
-            except Exception as error:
-                as_serving_error(error)  # is logged; they may do better alone
+            if len(messages) >= FEW and self._go_together(Burst.of(pattern, messages), VariousReplies(replies), _nothing):
+                continue
             for message, reply in zip(messages, replies, strict=True):
                 self._predict(pattern.request_of(message), reply)
 
+    def _burst(self, matrix: Array) -> Burst | None:
+        """Of messages of one length, as the rows of a matrix, if they are of one pattern that is known."""
+        if not self.stopping:
+            for pattern in self._patterns.of_length(matrix.shape[1]):
+                if pattern.matches_all(matrix):
+                    return Burst(pattern, matrix)
+        return None
+
+    def _go_together(self, burst: Burst, replies: Replies, expect: Callable[[], None]) -> bool:
+        """False: they have to be made one by one, for which nothing was done."""
+        try:
+            return AlikeRequests(self._front_end, burst, replies, self._options, self._timeout).begin(expect)
+        except Exception as error:
+            as_serving_error(error)  # is logged; they may do better alone
+            return False
+
     def _take_several(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None:
+        shared = SharedReply(self._router, identity, delimited, self.count)
+        count, at = _array_head(header)
+        if count >= FEW and not frames and (len(header) - at) % count == 0:
+            burst = self._burst(matrix_of(header, count, at))
+            if burst is not None and self._go_together(burst, shared, functools.partial(shared.expect, count)):
+                return
         try:
             messages = _split(header)
         except ServingError as error:
             self._refuse(None, error, SingleReply(self._router, identity, delimited, self.count))
             return
-        shared = SharedReply(self._router, identity, delimited, self.count, len(messages))
+        shared.expect(len(messages))
         for message in messages:
             self._take_one(message, frames, shared)
 
@@ -117,6 +157,8 @@ class Dispatcher:
             call = fields.get("call")
             if call is None or call == "predict":
                 request = request_of(fields, self._options.most_bytes, frames)
+                if frames or len(message) > self._options.most_bytes:
+                    limit_size(request, self._options.most_bytes)
                 if fields.get("each"):
                     self._each(request, fields["each"], reply)
                     return
@@ -191,6 +233,19 @@ def _identifier(message: bytes) -> Any:
         return identifier_of(read_message(message, 1 << 20))
     except Exception:  # a message that nobody can read, at the end of all
         return None
+
+
+def _nothing() -> None:
+    """They are expected already."""
+
+
+def _array_head(header: bytes) -> tuple[int, int]:
+    """How many values an array has, and where they begin; nothing is known of them yet. 0 where it ends too early."""
+    if header[0] < 0xDC:
+        return header[0] & 0xF, 1
+    at = 3 if header[0] == 0xDC else 5
+    count = int.from_bytes(header[1:at], "big")
+    return (count, at) if count <= min(len(header) - at, _MOST_TOGETHER) else (0, at)
 
 
 def _split(header: bytes) -> list[bytes]:

@@ -108,18 +108,32 @@ class EachRequest:
             handle.release()
         self._reply(parts)
 
-    def _parts(self, servable: ServableId, tensors: Sequence[Tensor], failed: Mapping[int, Elsewhere]) -> Sequence[bytes]:
-        """The rows of those that failed are zeros, and "errors" says why."""
-        errors = []
-        for index, found in sorted(failed.items()):
+    def _parts(self, servable: ServableId, tensors: Sequence[Tensor], elsewhere: Mapping[int, Elsewhere]) -> Sequence[bytes]:
+        """`elsewhere`: what became of those that have no rows in `tensors`. The rows of those that failed are zeros, and
+        "errors" says why.
+        """
+        errors, rows = [], dict[int, Sequence[Tensor] | None]()
+        for index, found in sorted(elsewhere.items()):
+            if not isinstance(found, ServingError) and self._fits(found, tensors):
+                rows[index] = found  # a worker that has run it by itself packs its answer
+                continue
             error = found if isinstance(found, ServingError) else _OTHER_SHAPE
             errors.append([index, int(error.code), error.message])
+            rows[index] = None
         signature = self._signature
-        named = [
-            NamedOutput(signature.outputs[which].alias, _zeroed(tensors[which], self._count, failed))
-            for which in chosen(self._request.outputs, signature)
-        ]
+        named = []
+        for which in chosen(self._request.outputs, signature):
+            pieces = {index: None if found is None else found[which] for index, found in rows.items()}
+            named.append(NamedOutput(signature.outputs[which].alias, _completed(tensors[which], self._count, pieces)))
         return answer_frames(self._request.identifier, servable, signature, named, errors)
+
+    def _fits(self, found: Sequence[Tensor], tensors: Sequence[Tensor]) -> bool:
+        """Are they what the rows of one request would be?"""
+        count = self._count
+        return len(found) == len(tensors) and all(
+            piece.dtype == whole.dtype and piece.shape == (whole.shape[0] // count, *whole.shape[1:])
+            for piece, whole in zip(found, tensors, strict=True)
+        )
 
 
 def _portions(each: Any, request: TensorRequest) -> tuple[int, int]:
@@ -140,15 +154,16 @@ def _bad(text: str) -> ServingError:
     return invalid(f"The message has bad fields: each: {text}")
 
 
-def _zeroed(tensor: Tensor, count: int, failed: Mapping[int, Elsewhere]) -> Tensor:
-    if not failed:
+def _completed(tensor: Tensor, count: int, pieces: Mapping[int, Tensor | None]) -> Tensor:
+    """With these requests' rows, or nothing in them."""
+    if not pieces:
         return tensor
     data = tensor.data.copy()
     each = len(data) // count
-    for index in failed:
-        part = slice(index * each, (index + 1) * each)
+    for index, piece in pieces.items():
+        place = slice(index * each, (index + 1) * each)
         if isinstance(data, list):
-            data[part] = [b""] * each
+            data[place] = [b""] * each if piece is None else piece.data
         else:
-            data[part] = 0
+            data[place] = 0 if piece is None else piece.data
     return tensor._replace(data=data)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import numpy as np
 
 from frontend.bodies.body_options import BodyOptions
 from frontend.bodies.tensor_body import chosen
@@ -15,8 +17,8 @@ from frontend.front_end import FrontEnd
 from frontend.row_group import Elsewhere, RowGroup
 from frontend.tensors import Array, Tensor
 from frontend.zmq.bodies import predict_spec
-from frontend.zmq.pattern import Pattern
-from frontend.zmq.reply import Reply, error_message
+from frontend.zmq.burst import Burst
+from frontend.zmq.reply import Replies, error_message
 from ringserve.errors import Code, ServingError
 from ringserve.predict_checks import check_dtypes, check_method_name, rest_signature
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
@@ -29,22 +31,22 @@ FEW: Final = 4
 class AlikeRequests:
     """`begin` them; those that can't go together have to be made one by one."""
 
-    def __init__(self, front_end: FrontEnd, pattern: Pattern, options: BodyOptions, timeout: int) -> None:
+    def __init__(self, front_end: FrontEnd, burst: Burst, replies: Replies, options: BodyOptions, timeout: int) -> None:
         """`timeout` in ns: the server's own."""
-        request = pattern.request
+        request = burst.pattern.request
         if request.timeout is not None and (request.timeout < timeout or not timeout):
             timeout = request.timeout
         spec = predict_spec(request)
         self._group = RowGroup(front_end, spec, "predict", "ZMQ", timeout, time.monotonic_ns())
-        self._pattern = pattern
+        self._burst = burst
+        self._replies = replies
         self._options = options
-        self._replies: Sequence[tuple[Reply, bytes]] = ()
         self._signature: Signature
         self._chosen: Sequence[int] = ()
 
-    def begin(self, messages: Sequence[bytes], replies: Sequence[Reply]) -> bool:
-        """False: they can't go together, and nothing was done. Otherwise each reply gets its answer."""
-        pattern, group = self._pattern, self._group
+    def begin(self, expect: Callable[[], None]) -> bool:
+        """False: they can't go together, and nothing was done. Otherwise `expect` was called, and they get their answers."""
+        pattern, group = self._burst.pattern, self._group
         form, rows_each = pattern.form, pattern.input_shape[0]
         try:
             self._signature = group.resolve(self._find)
@@ -55,19 +57,19 @@ class AlikeRequests:
         if not together:
             group.drop()
             return False
-        self._replies = list(zip(replies, map(pattern.packed_id, messages), strict=True))
-        group.submit(form, [pattern.rows(messages)], rows_each, self._done)
+        expect()
+        group.submit(form, [self._burst.rows], rows_each, self._done)
         return True
 
     def _find(self, version: Version) -> Signature:
         """With the checks of every predict request. Raises ServingError."""
-        request = self._pattern.request
+        request = self._burst.pattern.request
         signature = rest_signature(request.signature or DEFAULT_SIGNATURE, version.signatures)
         if self._options.check_method:
             check_method_name(signature)
         if len(signature.inputs) != 1 or signature.inputs[0].alias not in request.inputs:
             raise ServingError(Code.INVALID_ARGUMENT, "")  # as each of them will hear in other words, or has default values
-        check_dtypes([self._pattern.dtype.number], signature)
+        check_dtypes([self._burst.pattern.dtype.number], signature)
         return signature
 
     def _done(self) -> None:
@@ -75,45 +77,52 @@ class AlikeRequests:
         group, replies = self._group, self._replies
         try:
             outputs, elsewhere = group.answers()
-            answers = self._answers(outputs, elsewhere)
+            answers = None if elsewhere else self._small(outputs)
+            parts = None if answers else [self._one(index, outputs, elsewhere) for index in range(len(self._burst))]
         except Exception as error:
             serving = as_serving_error(error)
             group.close(serving.code)
-            for reply, packed in replies:
-                reply((_with_id(packed, error_message(None, serving)),))
+            message = error_message(None, serving)
+            replies.send([_with_id(packed.tobytes(), message) for packed in self._burst.packed_ids])
             return
         group.close()
-        for (reply, _), answer in zip(replies, answers, strict=True):
-            reply(answer)
+        if answers:
+            replies.send(answers)
+        elif parts:
+            replies.send_parts(parts)
 
-    def _answers(self, outputs: Sequence[Array], elsewhere: dict[int, Elsewhere]) -> list[Sequence[bytes]]:
-        """The parts of each."""
-        rows_each = self._pattern.input_shape[0]
-        tensors = self._named([Tensor(spec.dtype, array[:rows_each].shape, array[:rows_each])
-                               for spec, array in zip(self._signature.outputs, outputs, strict=True)])  # fmt: skip
-        if not tensors or any(not 0 < named.tensor.data.nbytes < INLINE_BELOW for named in tensors):  # type: ignore[union-attr]
-            return [self._one(index, outputs, elsewhere) for index in range(len(self._replies))]
-        before, heads = answer_heads(self._group.servable, self._signature, tensors)
-        pieces = []
-        for head, which in zip(heads, self._chosen, strict=True):
-            raw = outputs[which].tobytes()
-            size = len(raw) // len(self._replies)
-            pieces.append([head + raw[at : at + size] for at in range(0, len(raw), size)])
-        join = b"".join
-        answers: list[Sequence[bytes]] = [
-            (join((before, packed, *parts)),) for (_, packed), *parts in zip(self._replies, *pieces, strict=True)
+    def _small(self, outputs: Sequence[Array]) -> list[bytes] | None:
+        """All answers, which differ in their ids and their outputs' bytes. None: they are not small, or have no outputs."""
+        count, rows_each = len(self._burst), self._burst.pattern.input_shape[0]
+        specs = self._signature.outputs
+        first = [
+            Tensor(spec.dtype, (rows_each, *array.shape[1:]), array[:rows_each])
+            for spec, array in zip(specs, outputs, strict=True)
         ]
-        for index in elsewhere:
-            answers[index] = self._one(index, outputs, elsewhere)
-        return answers
+        named = self._named(first)
+        if not named or any(not 0 < output.tensor.data.nbytes < INLINE_BELOW for output in named):  # type: ignore[union-attr]
+            return None
+        before, heads = answer_heads(self._group.servable, self._signature, named)
+        pieces: list[Array] = [np.frombuffer(before, np.uint8), self._burst.packed_ids]
+        for head, which in zip(heads, self._chosen, strict=True):
+            numbers = outputs[which].reshape(-1).view(np.uint8).reshape(count, -1)
+            pieces += [np.frombuffer(head, np.uint8), numbers]
+        width = sum(piece.shape[-1] for piece in pieces)
+        whole = np.empty((count, width), np.uint8)
+        at = 0
+        for piece in pieces:
+            whole[:, at : at + piece.shape[-1]] = piece
+            at += piece.shape[-1]
+        joined = whole.tobytes()
+        return [joined[begin : begin + width] for begin in range(0, len(joined), width)]
 
     def _one(self, index: int, outputs: Sequence[Array], elsewhere: dict[int, Elsewhere]) -> Sequence[bytes]:
         found = elsewhere.get(index)
-        packed = self._replies[index][1]
+        packed = self._burst.packed_ids[index].tobytes()
         if isinstance(found, ServingError):
             return (_with_id(packed, error_message(None, found)),)
         if found is None:
-            rows = self._pattern.input_shape[0]
+            rows = self._burst.pattern.input_shape[0]
             pieces = [array[index * rows : (index + 1) * rows] for array in outputs]
             found = [
                 Tensor(spec.dtype, piece.shape, piece) for spec, piece in zip(self._signature.outputs, pieces, strict=True)

@@ -33,14 +33,15 @@ class Pattern:
 
     __slots__ = (
         "_first",
-        "_id_ends",
-        "_id_starts",
+        "_first_bytes",
         "_middle",
-        "_numbers",
+        "_middle_bytes",
         "dtype",
         "form",
+        "id_at",
         "input_shape",
         "length",
+        "numbers_at",
         "request",
     )
 
@@ -52,11 +53,12 @@ class Pattern:
         self.dtype = tensor.dtype
         self.input_shape = tensor.shape
         self.form: Form = ((tensor.dtype.number, tensor.shape[1:]),)
+        self.id_at = slice(id_starts, id_ends)  # of a message
+        self.numbers_at = numbers  # as far as its end
         self._first = message[: id_starts + _free_from(message[id_starts:id_ends])]
-        self._id_starts = id_starts
-        self._id_ends = id_ends
         self._middle = message[id_ends:numbers]
-        self._numbers = numbers
+        self._first_bytes: Array = np.frombuffer(self._first, np.uint8)
+        self._middle_bytes: Array = np.frombuffer(self._middle, np.uint8)
 
     @classmethod
     def of(cls, message: bytes, request: TensorRequest) -> Pattern | None:
@@ -75,24 +77,23 @@ class Pattern:
 
     def matches(self, message: bytes) -> bool:
         """Is it one of them? Of one of the same length."""
-        return message.startswith(self._first) and message[self._id_ends : self._numbers] == self._middle
+        return message.startswith(self._first) and message[self.id_at.stop : self.numbers_at] == self._middle
+
+    def matches_all(self, matrix: Array) -> bool:
+        """Are all of them? Of messages of the same length, the rows of a matrix."""
+        first, middle = matrix[:, : len(self._first)], matrix[:, self.id_at.stop : self.numbers_at]
+        return bool((middle == self._middle_bytes).all()) and bool((first == self._first_bytes).all())
 
     def packed_id(self, message: bytes) -> bytes:
         """Its id, as it stands there."""
-        return message[self._id_starts : self._id_ends]
+        return message[self.id_at]
 
     def request_of(self, message: bytes) -> TensorRequest:
         """What reading it would give."""
         identifier: Any = msgpack.unpackb(self.packed_id(message), unicode_errors="surrogateescape")
         (alias,) = self.request.inputs
-        array = np.frombuffer(message, self.dtype.numpy, offset=self._numbers).reshape(self.input_shape)
+        array = np.frombuffer(message, self.dtype.numpy, offset=self.numbers_at).reshape(self.input_shape)
         return self.request._replace(identifier=identifier, inputs={alias: Tensor(self.dtype, self.input_shape, array)})
-
-    def rows(self, messages: Sequence[bytes]) -> Array:
-        """The rows of all of them, one after the other."""
-        at = self._numbers
-        joined = b"".join([message[at:] for message in messages])
-        return np.frombuffer(joined, self.dtype.numpy).reshape((-1, *self.input_shape[1:]))
 
 
 def _id_place(message: bytes) -> tuple[int, int] | None:
@@ -136,6 +137,10 @@ class Patterns:
             if pattern.matches(message):
                 return pattern
         return None
+
+    def of_length(self, length: int) -> Sequence[Pattern]:
+        """Those whose messages have so many bytes."""
+        return self._known.get(length, ())
 
     def note(self, message: bytes, request: TensorRequest) -> None:
         """A message that was parsed, since it is of none that is known."""

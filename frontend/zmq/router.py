@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 import zmq
@@ -68,19 +69,24 @@ class Router:
         """Answers that have been sent may take so long to go out."""
         self.socket.close(round(seconds * 1000))
 
-    def receive(self, take: Take) -> None:
-        """Hand over what has come, so many messages at most."""
-        receive, option, more = self.socket.recv, self.socket.getsockopt, zmq.RCVMORE
+    def receive(self, take: Take) -> tuple[list[bytes], list[bytes]]:
+        """What has come, so many messages at most: of those with a single part who sent them, and the parts; others are
+        handed over.
+        """
+        identities, headers = [], []
+        receive = self.socket.recv
         try:
             for _ in range(_BURST):
-                identity = receive(zmq.NOBLOCK)
-                header = receive()  # a message's parts are there together
-                if option(more):
-                    take(identity, *self._further(header))
+                identity = receive(_NO_WAIT)
+                frame = receive(copy=False)  # which says whether more follow; a message's parts are there together
+                if frame.more:
+                    take(identity, *self._further(frame.bytes))
                 else:
-                    take(identity, False, header, ())
+                    identities.append(identity)
+                    headers.append(frame.bytes)
         except zmq.Again:
             pass
+        return identities, headers
 
     def _further(self, header: bytes) -> tuple[bool, bytes, Sequence[memoryview]]:
         delimited = not header
@@ -100,6 +106,19 @@ class Router:
         """At once, if ZeroMQ takes it; else it is kept until it does."""
         if identity in self._unsent or not self._sent(identity, delimited, parts):
             self._keep(identity, delimited, parts)
+
+    def send_each(self, identities: Sequence[bytes], answers: Sequence[bytes]) -> None:
+        """Answers of one small part each, each to its client."""
+        done = 0
+        if not self._unsent:
+            send = self._send
+            with suppress(zmq.ZMQError):  # it is tried again below, and looked at there
+                for identity, answer in zip(identities, answers, strict=True):
+                    send(identity, _MORE)
+                    send(answer, _NO_WAIT)
+                    done += 1
+        for at in range(done, len(answers)):
+            self.send(identities[at], False, (answers[at],))
 
     def _sent(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> bool:
         """False: the client has too many answers that it did not take."""

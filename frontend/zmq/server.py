@@ -87,7 +87,7 @@ class ZmqServer:
 
     def _receive(self) -> None:
         """Requests have come."""
-        self._router.receive(self._dispatcher.take)
+        self._dispatcher.take_burst(*self._router.receive(self._dispatcher.take))
         self._dispatcher.flush()
 
     def _wait(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import grpc
 
 from ringserve.client import failures
+from ringserve.client.grpc_forks import GATE
 from ringserve.client.tls import Tls, pem
 from ringserve.errors import Code, ServingError
 
@@ -44,7 +45,8 @@ class GrpcChannel:
     """
 
     def __init__(self, target: str, tls: Tls | None) -> None:
-        """`target`: as gRPC names it; `tls`: with texts, None: without TLS."""
+        """`target`: as gRPC names it; `tls`: with texts, None: without TLS. Raises ServingError as `ForkGate.check`."""
+        GATE.check()
         if tls is None:
             self._channel = grpc.insecure_channel(target, _OPTIONS)
         else:
@@ -79,21 +81,38 @@ class GrpcChannel:
         if _is_over(timeout):
             done(failures.late(timeout))
             return _nothing
+        GATE.enter()
         try:
             call = self._method(method).future(_sendable(message), timeout=timeout, metadata=beside)
         except ValueError as error:
+            GATE.leave()
             raise failures.closed() from error
-        call.add_done_callback(lambda ended: done(_outcome(ended, timeout)))
+        except BaseException:
+            GATE.leave()
+            raise
+
+        def ended(_: Any) -> None:
+            GATE.leave()
+            done(_outcome(call, timeout))
+
+        call.add_done_callback(ended)
         cancel: Callable[[], object] = call.cancel
         return cancel
 
     def open_stream(
         self, method: str, messages: Iterator[bytes], timeout: float | None, beside: CallMetadata = ()
     ) -> StreamCall:
+        GATE.enter()
         try:
-            return _Stream(self._channel.stream_stream(method)(messages, timeout=timeout, metadata=beside), timeout)
+            call = self._channel.stream_stream(method)(messages, timeout=timeout, metadata=beside)
         except ValueError as error:
+            GATE.leave()
             raise failures.closed() from error
+        except BaseException:
+            GATE.leave()
+            raise
+        call.add_done_callback(lambda _: GATE.leave())
+        return _Stream(call, timeout)
 
     def close(self) -> None:
         self._channel.close()

@@ -121,6 +121,8 @@ class Watch:
 
     def forget(self) -> None:
         """In a child of a fork, which has no such thread: close the descriptors, which the parent goes on using."""
+        if self.ended:  # and they were closed: their numbers may be others' by now
+            return
         os.close(self._waker)
         self._epoll.close()
 

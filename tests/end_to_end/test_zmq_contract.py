@@ -90,7 +90,7 @@ def test_an_answer_says_who_gave_it(client: ZmqClient) -> None:
 
 def test_every_type(server: RunningServer, client: ZmqClient) -> None:
     told = client.ask({"call": "metadata", "model": "identity"})
-    names = [name for name in told["signatures"] if name != "serving_default"]
+    names = [name for name in told["signatures"] if name != "serving_default" and not name.startswith("_")]
     assert len(names) >= 10
     for name in names:
         if name == "string":
@@ -306,7 +306,7 @@ def grpc_name(code: int) -> str:
         (b"", "ends inside a value"),
         (b"\xc1", "no MessagePack"),
         ({"model": "half_plus_two", "inputs": [["x", "float", [2], b"1234"]]}, "inputs[0] (x): 4 bytes of data; float of shape [2]"),
-        ({"model": "half_plus_two", "inputs": [["x", "float32", [1], b"1234"]]}, "dtype: 'float32'"),
+        ({"model": "half_plus_two", "inputs": [["x", "float99", [1], b"1234"]]}, "dtype: 'float99'"),
         ({"model": "half_plus_two", "inputs": [["x", "float", [1], 0]]}, "data: 0; expected the bytes of float (a bin)"),
         ({"model": "half_plus_two", "inputs": [["x", "float", [-1], b""]]}, "-1"),
         ({"model": "half_plus_two", "inputs": [["x", "float", [1 << 40, 1 << 40], b""]]}, "inputs[0] (x)"),

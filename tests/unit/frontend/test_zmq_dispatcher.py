@@ -204,6 +204,29 @@ async def test_frames_do_not_make_a_pattern() -> None:
 
 
 @on_loop
+async def test_numbers_that_take_more_than_a_request_may() -> None:
+    """In frames, which may be the same one many times, and in the message."""
+    async with zmq_stage(max_request_bytes=1000) as stage:
+        _, worker = stage.small_lane(await stage.serve(signature(spec("a"), spec("x"), outputs=(spec("y"),))))
+        frames = [memoryview(bytes(400)), memoryview(bytes(1200))]
+        whole = pack({"id": 1, "model": "m", "inputs": [["x", "float", [300], bytes(1200)]]})
+        for inputs in ([["x", "float", [300], 1]], [[name, "float", [100], 0] for name in "xyz"]):
+            stage.take(pack({"id": 1, "model": "m", "inputs": inputs}), frames=frames)
+        stage.take(whole)
+        for answer in await stage.answers(3):
+            assert answer["code"] == 8 and "higher --max_request_bytes" in answer["error"]
+        stage.sent.parts.clear()
+        stage.take(pack({"id": 1, "model": "m", "inputs": [[name, "float", [100], 0] for name in "ax"]}), frames=frames)
+        stage.settle(worker, [None])
+        assert values(await the_only(stage)) == [0.0] * 100
+
+
+async def the_only(stage: ZmqStage) -> dict[str, Any]:
+    (answer,) = await stage.answers(1)
+    return answer
+
+
+@on_loop
 async def test_long_strings_are_read_in_a_thread() -> None:
     texts = [b"%d" % index for index in range(40_000)]
     async with zmq_stage() as stage:

@@ -102,6 +102,32 @@ async def test_rows_with_an_answer_of_another_shape() -> None:
 
 
 @on_loop
+async def test_rows_that_were_run_by_themselves() -> None:
+    """A batch that fails is run again, row by row, and the answers of those that do not fail come packed."""
+    def packed(*values: float) -> Fate:
+        return [PackedTensor(1, (len(values),), np.array(values, "<f4").tobytes())]
+
+    async with zmq_stage() as stage:
+        _, worker = stage.small_lane(await stage.serve())
+        for _ in range(3):
+            stage.take(rows(4))
+            stage.settle(worker, [packed(20), BAD, packed(30), None])
+            answer = await the_answer(stage)
+            assert values(answer) == [20.0, 0.0, 30.0, 8.0]
+            assert answer["errors"] == [[1, 3, BAD.message]]
+            stage.take(rows(6, each=2))
+            stage.settle(worker, [packed(20, 21), packed(22, 23), packed(24)])
+            answer = await the_answer(stage)
+            assert values(answer) == [20.0, 21.0, 22.0, 23.0, 0.0, 0.0]
+            assert [index for index, *_ in answer["errors"]] == [2]
+            stage.take(rows(2))
+            stage.settle(worker, [packed(20), packed(30)])
+            answer = await the_answer(stage)
+            assert (values(answer), "errors" in answer) == ([20.0, 30.0], False)
+            stage.nothing_is_left()
+
+
+@on_loop
 async def test_partial_room_and_full_lanes() -> None:
     async with zmq_stage() as stage:
         _, worker = stage.small_lane(await stage.serve())

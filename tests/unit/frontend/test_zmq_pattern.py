@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from frontend.bodies.message_reader import read_message
 from frontend.bodies.tensor_message import TensorRequest, request_of
+from frontend.zmq.burst import Burst, matrix_of
 from frontend.zmq.pattern import Pattern, Patterns
 from ringserve.errors import ServingError
 
@@ -273,12 +274,16 @@ def check(one: bytes, other: bytes) -> bool:
         pattern = pattern_of(one)
     except (ServingError, AssertionError):
         return False
-    if pattern is None or len(one) != len(other) or not pattern.matches(other):
+    if pattern is None or len(one) != len(other):
         return False
-    fields, request = read(other)
+    matches = pattern.matches(other)
+    assert pattern.matches_all(matrix_of(one + other, 2)) is pattern.matches_all(matrix_of(b"head" + other, 1, 4)) is matches
+    if not matches:
+        return False
+    _, request = read(other)
     assert same(pattern.request_of(other), request), (one, other)
     assert pack(msgpack.unpackb(pattern.packed_id(other), unicode_errors="surrogateescape")) == pack(request.identifier)
-    assert pattern.rows([one, other]).tobytes() == b"".join(
+    assert Burst.of(pattern, [one, other]).rows.tobytes() == b"".join(
         tensor.data.tobytes() for message in (one, other) for tensor in read(message)[1].inputs.values()  # type: ignore[union-attr]
     )
     rest = [{key: value for key, value in read(m)[0].items() if key not in ("id", "inputs")} for m in (one, other)]

@@ -67,6 +67,10 @@ class Sent:
     def send(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> None:
         self.parts.append((Peer(identity, delimited), [bytes(part) for part in parts]))
 
+    def send_each(self, identities: Sequence[bytes], answers: Sequence[bytes]) -> None:
+        for identity, answer in zip(identities, answers, strict=True):
+            self.send(identity, False, (answer,))
+
     def answers(self, peer: Peer = PEER) -> list[dict[str, Any]]:
         """All answers to a peer, those of one message one by one; outputs in frames are put where they belong."""
         found: list[dict[str, Any]] = []
@@ -106,8 +110,11 @@ class ZmqStage:
 
     def take(self, *messages: bytes, peer: Peer = PEER, frames: Sequence[memoryview] = ()) -> None:
         """One burst."""
-        for message in messages:
-            self.dispatcher.take(*peer, message, frames)
+        if frames or peer.delimited:
+            for message in messages:
+                self.dispatcher.take(*peer, message, frames)
+        else:
+            self.dispatcher.take_burst([peer.identity] * len(messages), messages)
         self.dispatcher.flush()
 
     async def answers(self, count: int, peer: Peer = PEER) -> list[dict[str, Any]]:
