@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ringserve.client import Client as Client
     from ringserve.client import Tls as Tls
     from ringserve.client.async_client import AsyncClient as AsyncClient
-    from ringserve.client.zmq_keys import CurveKeys as CurveKeys
+    from ringserve.client.zmq.keys import CurveKeys as CurveKeys
     from ringserve.errors import Code as Code
     from ringserve.errors import ServingError as ServingError
 
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _ELSEWHERE = {
     "AsyncClient": "ringserve.client.async_client",
     "Client": "ringserve.client",
-    "CurveKeys": "ringserve.client.zmq_keys",
+    "CurveKeys": "ringserve.client.zmq.keys",
     "Tls": "ringserve.client",
     "Code": "ringserve.errors",
     "ServingError": "ringserve.errors",

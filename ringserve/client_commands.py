@@ -10,9 +10,9 @@ from typing import Any, Final, NoReturn
 
 from ringserve.client import Client, Prediction
 from ringserve.client.deadline import limit
-from ringserve.client.http_exchange import HttpAnswer, HttpQuestion
-from ringserve.client.http_facts import version_states
-from ringserve.client.http_paths import model_path
+from ringserve.client.http.exchange import HttpAnswer, HttpQuestion
+from ringserve.client.http.facts import version_states
+from ringserve.client.http.paths import model_path
 from ringserve.client.key import checked_key
 from ringserve.client.known_signatures import named_signature
 from ringserve.command_answers import SAVED, answer_document, save, status_document, table
@@ -138,7 +138,7 @@ def _posted(arguments: argparse.Namespace, body: bytes) -> bytearray:
 
 
 def _asked_over_http(arguments: argparse.Namespace, question: HttpQuestion) -> HttpAnswer:
-    from ringserve.client.http_transport import HttpTransport  # noqa: PLC0415 (as the client: only where the URL wants it)
+    from ringserve.client.http.transport import HttpTransport  # noqa: PLC0415 (as the client: only where the URL wants it)
 
     with _checked_url(arguments):
         transport = HttpTransport(arguments.url)

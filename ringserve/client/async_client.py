@@ -22,7 +22,7 @@ from ringserve.client.transports import transport_of
 from ringserve.errors import ServingError
 
 if TYPE_CHECKING:
-    from ringserve.client.zmq_keys import CurveKeys
+    from ringserve.client.zmq.keys import CurveKeys
 
 T = TypeVar("T")
 

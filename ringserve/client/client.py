@@ -29,7 +29,7 @@ from ringserve.errors import ServingError
 from ringserve.signature import Signature
 
 if TYPE_CHECKING:
-    from ringserve.client.zmq_keys import CurveKeys
+    from ringserve.client.zmq.keys import CurveKeys
 
 DEFAULT_TIMEOUT: Final = 60.0
 

@@ -8,7 +8,7 @@ from ringserve.client.tls import Tls
 from ringserve.client.transport import Transport
 
 if TYPE_CHECKING:
-    from ringserve.client.zmq_keys import CurveKeys
+    from ringserve.client.zmq.keys import CurveKeys
 
 _GRPC: Final = ("grpc", "grpcs", "grpc+unix")
 _HTTP: Final = ("http", "https")
@@ -41,18 +41,18 @@ def transport_of(url: str, tls: Tls | None, curve: CurveKeys | None) -> Transpor
 
 def _made(scheme: str, url: str, tls: Tls | None, curve: CurveKeys | None) -> Transport:
     if scheme in _HTTP:
-        from ringserve.client.http_transport import HttpTransport  # noqa: PLC0415
+        from ringserve.client.http.transport import HttpTransport  # noqa: PLC0415
 
         return HttpTransport(url, tls)
     if scheme in _ZMQ:
-        from ringserve.client.zmq_transport import ZmqTransport  # noqa: PLC0415
+        from ringserve.client.zmq.transport import ZmqTransport  # noqa: PLC0415
 
         return ZmqTransport(url, curve)
     if scheme in _LOCAL:
-        from ringserve.client.shm_transport import ShmTransport  # noqa: PLC0415
+        from ringserve.client.shm.transport import ShmTransport  # noqa: PLC0415
 
         return ShmTransport(url)
-    from ringserve.client.address import Address  # noqa: PLC0415
-    from ringserve.client.grpc_transport import GrpcTransport  # noqa: PLC0415
+    from ringserve.client.grpc.address import Address  # noqa: PLC0415
+    from ringserve.client.grpc.transport import GrpcTransport  # noqa: PLC0415
 
     return GrpcTransport(Address.of(url), tls)

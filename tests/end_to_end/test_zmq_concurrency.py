@@ -22,7 +22,6 @@ from end_to_end.zmq_questions import (
     classify,
     halves,
     in_a_frame,
-    models as model_names,
     one_row,
     prepared,
     regress,
@@ -30,6 +29,9 @@ from end_to_end.zmq_questions import (
     same,
     text,
     two_inputs,
+)
+from end_to_end.zmq_questions import (
+    models as model_names,
 )
 
 MODELS = ("half_plus_two_2d", "identity", "two_inputs", "text", "batch_dependent", "fails_on_negative")

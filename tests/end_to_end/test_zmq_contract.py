@@ -179,7 +179,9 @@ def test_several_requests_in_one_message(client: ZmqClient) -> None:
     assert found[50]["code"] == 5
     assert "half_plus_two" in found[51]["models"]
     shared = np.arange(20_000, dtype="<f4")
-    parts = [{"id": number, "model": "half_plus_two", "version": number, "inputs": [tensor("x", shared, 0)]} for number in (1, 2)]
+    parts = [
+        {"id": number, "model": "half_plus_two", "version": number, "inputs": [tensor("x", shared, 0)]} for number in (1, 2)
+    ]
     client.send(parts, shared.data.cast("B"))
     for answer in client.gather(2):
         assert not differs(answer, y=shared / 2 + np.float32(answer["id"] + 1))
@@ -351,7 +353,9 @@ def test_what_is_counted(server: RunningServer) -> None:
             client.predict("half_plus_two_2d", x=floats([1]))
         client.ask(predicting("half_plus_two_2d", {"x": np.ones((50, 1), "<f4")}, each=True))
         client.ask(predicting("half_plus_two_2d", {"z": X}))
-    wait_until(lambda: sum(counted().values()) - sum(before.values()) == 58, 5, lambda: f"58 more than {before}: {counted()}")
+    wait_until(
+        lambda: sum(counted().values()) - sum(before.values()) == 58, 5, lambda: f"58 more than {before}: {counted()}"
+    )
     after = counted()
     (ok,) = [labels for labels in after if 'code="OK"' in labels]
     assert after[ok] - before.get(ok, 0) == 57
@@ -359,5 +363,9 @@ def test_what_is_counted(server: RunningServer) -> None:
 
 def test_the_message_of_another_protocol(client: ZmqClient) -> None:
     """Is refused in words."""
-    for message in (example_message("default", "", floats(1)), predict_message("half_plus_two", x=X), b"GET / HTTP/1.1\r\n\r\n"):
+    for message in (
+        example_message("default", "", floats(1)),
+        predict_message("half_plus_two", x=X),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ):
         assert client.ask(message)["code"] == 3

@@ -30,7 +30,9 @@ def halves(
 
     def ask(chance: random.Random) -> Question:
         numbers = floats(chance, chance.randint(1, most_rows))
-        fields = predicting(model, {"x": numbers}, **({} if version is None else {"version": version}), **({"each": True} if each else {}))
+        fields = predicting(
+            model, {"x": numbers}, **({} if version is None else {"version": version}), **({"each": True} if each else {})
+        )
         rights = [numbers / 2 + np.float32(offset) for offset in offsets or (3.0,)]
 
         def wrong(answer: Fields, frames: Sequence[bytes]) -> str:
@@ -153,4 +155,6 @@ def _examples(call: str, chance: random.Random) -> Question:
 
 
 def models(_: random.Random) -> Question:
-    return Question("models", {"call": "models"}, lambda answer, _: "" if "half_plus_two" in answer["models"] else str(answer))
+    return Question(
+        "models", {"call": "models"}, lambda answer, _: "" if "half_plus_two" in answer["models"] else str(answer)
+    )

@@ -24,7 +24,7 @@ ALLOWED = {
 #: Allowed inside a function: `ringserve serve` starts the supervisor, and only then needs it.
 LAZY = {("ringserve.cli", "manager.supervisor")}
 #: Modules, by the beginning of their names, that may import `shm`, which imports nothing: the local client has a lane.
-ON_SHM = "ringserve.client.shm_"
+ON_SHM = "ringserve.client.shm."
 
 OURS = {*ALLOWED, "bench", "examples", "tests"}
 

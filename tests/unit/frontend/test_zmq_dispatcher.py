@@ -103,7 +103,14 @@ async def test_ids_come_back_as_they_were(sent: Any) -> None:
             found = await stage.answers(count)
             stage.sent.parts.clear()
             assert [pack(answer["id"]) for answer in found] == [pack(sent)] * count
-        for fields in ({"model": "none"}, {"inputs": 5}, {"call": "no such"}, {"call": "models"}, {"each": 7}, {"call": "regress"}):
+        for fields in (
+            {"model": "none"},
+            {"inputs": 5},
+            {"call": "no such"},
+            {"call": "models"},
+            {"each": 7},
+            {"call": "regress"},
+        ):
             (answer,) = await answers_to(stage, pack({"id": sent, "model": "m", **fields}))
             assert pack(answer["id"]) == pack(sent)
         stage.dispatcher.stopping = True
@@ -313,7 +320,9 @@ async def test_while_it_stops_only_what_has_begun_is_answered() -> None:
         stage.dispatcher.stopping = True
         ended: list[int] = []
         stage.dispatcher.count.none_left = lambda: ended.append(len(stage.sent.answers()))
-        stage.take(asking(b"late", 1.0), pack([{"id": "a"}, {"id": "b", "call": "models"}]), pack({"id": 1, "call": "health"}))
+        stage.take(
+            asking(b"late", 1.0), pack([{"id": "a"}, {"id": "b", "call": "models"}]), pack({"id": 1, "call": "health"})
+        )
         stage.take(b"\xc1")
         refused = await stage.answers(5)
         assert {answer["id"] for answer in refused} == {b"late", "a", "b", 1, None}

@@ -104,6 +104,7 @@ async def test_rows_with_an_answer_of_another_shape() -> None:
 @on_loop
 async def test_rows_that_were_run_by_themselves() -> None:
     """A batch that fails is run again, row by row, and the answers of those that do not fail come packed."""
+
     def packed(*values: float) -> Fate:
         return [PackedTensor(1, (len(values),), np.array(values, "<f4").tobytes())]
 
@@ -242,7 +243,9 @@ TWO_FORM = ((1, ()), (1, ()))
 async def test_two_inputs() -> None:
     async with zmq_stage() as stage:
         lane, worker = stage.small_lane(await stage.serve(TWO_INPUTS), spec=TWO_COLUMNS, form=TWO_FORM)
-        inputs = [[name, "float", [3], np.array(sent, "<f4").tobytes()] for name, sent in (("x", [1, 2, 3]), ("a", [4, 5, 6]))]
+        inputs = [
+            [name, "float", [3], np.array(sent, "<f4").tobytes()] for name, sent in (("x", [1, 2, 3]), ("a", [4, 5, 6]))
+        ]
         stage.take(pack({"id": b"id", "model": "m", "each": True, "inputs": inputs}))
         assert lane.waiting == 1
         stage.settle(worker, [None] * 3)

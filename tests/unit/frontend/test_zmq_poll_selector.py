@@ -169,7 +169,9 @@ def test_a_handler_that_fails(caplog: pytest.LogCaptureFixture) -> None:
 
     with caplog.at_level(logging.ERROR):
         fail()
-    assert [record.getMessage() for record in caplog.records] == ["a message or a completion failed in a way it never should"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "a message or a completion failed in a way it never should"
+    ]
 
 
 @on_poll_loop

@@ -11,7 +11,7 @@ import numpy as np
 from lane_server import LIMIT, LaneServer, lane_server, until
 
 from ringserve.client.operations import Operation, Predict, PredictEach, Which
-from ringserve.client.shm_transport import ShmTransport
+from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import ServingError
 from ringserve.tensor import BY_NAME
 

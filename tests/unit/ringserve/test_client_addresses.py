@@ -15,7 +15,7 @@ from answering_server import HEALTH, answering_server
 
 import ringserve
 from ringserve.client import Client, Tls
-from ringserve.client.address import Address
+from ringserve.client.grpc.address import Address
 from ringserve.errors import Code, ServingError
 
 KEYS = Path(__file__).parents[2] / "data" / "tls"

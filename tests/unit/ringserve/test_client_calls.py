@@ -28,7 +28,8 @@ from answering_server import (
 )
 from grpc_health.v1 import health_pb2
 
-from ringserve.client import Class, Client, VersionState, prediction_reader
+from ringserve.client import Class, Client, VersionState
+from ringserve.client.grpc import prediction_reader
 from ringserve.errors import Code, ServingError
 from ringserve.protos import message_module
 from ringserve.servable import State

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from answering_server import PREDICT, answering_server, half_plus_two
 
-from ringserve.client.grpc_forks import ForkGate
+from ringserve.client.grpc.forks import ForkGate
 from ringserve.client.per_process import PerProcess
 from ringserve.errors import ServingError
 

@@ -14,7 +14,7 @@ from frontend.bodies.tensor_message import read_request
 from frontend.tensors import Tensor as SentTensor
 from ringserve.client.answers import Class, VersionState
 from ringserve.client.example_features import one_serialised
-from ringserve.client.http_transport import HttpTransport
+from ringserve.client.http.transport import HttpTransport
 from ringserve.client.operations import (
     Classify,
     MetadataOf,

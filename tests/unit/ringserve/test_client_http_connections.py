@@ -15,11 +15,11 @@ import pytest
 from http_model_server import Answer, Asked, HttpModelServer, http_model_server, json_answer
 
 from ringserve.client.deadline import Deadline
-from ringserve.client.http_address import HttpAddress
-from ringserve.client.http_exchange import HttpAnswer, HttpQuestion
-from ringserve.client.http_socket import TimedSocket
-from ringserve.client.http_threads import HttpThreads, Work
-from ringserve.client.http_transport import HttpTransport
+from ringserve.client.http.address import HttpAddress
+from ringserve.client.http.exchange import HttpAnswer, HttpQuestion
+from ringserve.client.http.socket import TimedSocket
+from ringserve.client.http.threads import HttpThreads, Work
+from ringserve.client.http.transport import HttpTransport
 from ringserve.client.operations import Models, Predict, Status
 from ringserve.client.tls import Tls
 from ringserve.errors import Code, ServingError

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringserve.client.http_answer_frames import frames_of, prediction
+from ringserve.client.http.answer_frames import frames_of, prediction
 from ringserve.errors import Code, ServingError
 
 LARGE = 64 << 10
@@ -18,7 +18,7 @@ LARGE = 64 << 10
 _data = st.one_of(
     st.sampled_from([0, 1, 300, LARGE - 1, LARGE, LARGE + 5]).map(bytes),
     st.lists(st.binary(max_size=3), max_size=3),
-    st.integers(),
+    st.integers(-(1 << 63), (1 << 64) - 1),
 )
 _output = st.tuples(st.text(max_size=40), st.text(max_size=8), st.lists(st.integers(-1, 1 << 40), max_size=20), _data)
 _answers = st.fixed_dictionaries(

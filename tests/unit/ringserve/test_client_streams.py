@@ -12,8 +12,9 @@ import grpc
 import pytest
 from answering_server import METADATA, PREDICT, AnsweringServer, answering_server, half_plus_two, metadata_of, singles
 
-from ringserve.client import Client, Prediction, prediction_reader
-from ringserve.client.request_queue import Request, RequestQueue
+from ringserve.client import Client, Prediction
+from ringserve.client.grpc import prediction_reader
+from ringserve.client.grpc.request_queue import Request, RequestQueue
 from ringserve.client.tensors import array_of
 from ringserve.errors import Code, ServingError
 from ringserve.streaming_messages import PREDICT_STREAM, message_class

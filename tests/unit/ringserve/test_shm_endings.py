@@ -17,7 +17,7 @@ from shm_calls import HALF, Started, each, half, predict, served
 
 from ringserve.channel import Message
 from ringserve.client.operations import Models
-from ringserve.client.shm_transport import ShmTransport
+from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import Code, ServingError
 from shm.packed import PackedTensor
 

@@ -15,8 +15,8 @@ from lane_server import LIMIT, LaneServer, until
 from shm_calls import HALF, half, predict, served
 
 from ringserve.client.array_slot import ArraySlot
-from ringserve.client.shm_slot import ShmSlot
-from ringserve.client.shm_transport import ShmTransport
+from ringserve.client.shm.slot import ShmSlot
+from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import Code, ServingError
 
 Stage = tuple[LaneServer, ShmTransport]
@@ -86,7 +86,7 @@ def test_a_slot_that_is_kept_holds_up_nobody(stage: Stage) -> None:
 def test_no_room_for_another_slot(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for it."""
     _, transport = stage
-    monkeypatch.setattr("ringserve.client.shm_route._MOST_SLOT_LANES", 1)
+    monkeypatch.setattr("ringserve.client.shm.route._MOST_SLOT_LANES", 1)
     slots = [transport.slot(HALF, "", 4096, LIMIT) for _ in range(2)]
     with pytest.raises(ServingError, match="is full") as caught:
         transport.slot(HALF, "", 1, 0.02)

@@ -12,7 +12,7 @@ from lane_server import LIMIT, LaneServer, WorkerLane, until
 from shm_calls import FLOAT, HALF, Started, each, half, predict, served
 
 from ringserve.client.operations import Classify, MetadataOf, Models, Operation, Predict, PredictEach, Ready, Regress, Status
-from ringserve.client.shm_transport import ShmTransport
+from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import Code, ServingError
 from ringserve.tensor import BY_NAME, STRING
 

@@ -15,10 +15,10 @@ import pytest
 from lane_server import LIMIT, LaneServer, until
 from shm_calls import Started, each, half, predict, served
 
-from ringserve.client import shm_lane
 from ringserve.client.operations import Models
-from ringserve.client.shm_lane import ShmLane
-from ringserve.client.shm_transport import ShmTransport
+from ringserve.client.shm import lane as shm_lane
+from ringserve.client.shm.lane import ShmLane
+from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import Code, ServingError
 
 Stage = tuple[LaneServer, ShmTransport]
@@ -119,7 +119,7 @@ def test_calls_that_wait_for_their_lane(stage: Stage) -> None:
 
 def test_more_calls_than_may_wait_for_their_lane(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     server, transport = stage
-    monkeypatch.setattr("ringserve.client.shm_session._MOST_DELAYED", 3)
+    monkeypatch.setattr("ringserve.client.shm.session._MOST_DELAYED", 3)
     server.opens.clear()
     started = Started(transport)
     numbers = [started.start(predict([[1]])) for _ in range(5)]

@@ -19,7 +19,6 @@ import pytest
 import zmq
 from plain_router import SOURCE, PlainRouter, Request, Several, echo, routed
 
-from ringserve.client import zmq_connection, zmq_pool
 from ringserve.client.operations import (
     Classify,
     MetadataOf,
@@ -32,7 +31,9 @@ from ringserve.client.operations import (
     Status,
 )
 from ringserve.client.tensors import Array, tensor_of
-from ringserve.client.zmq_transport import ZmqTransport
+from ringserve.client.zmq import connection as zmq_connection
+from ringserve.client.zmq import pool as zmq_pool
+from ringserve.client.zmq.transport import ZmqTransport
 from ringserve.errors import Code, ServingError
 
 LONG = 20.0  # seconds, for what takes none

@@ -14,9 +14,9 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from ringserve.client.operations import Predict
 from ringserve.client.tensors import tensor_of
-from ringserve.client.zmq_address import ZmqAddress
-from ringserve.client.zmq_keys import CurveKeys
-from ringserve.client.zmq_transport import ZmqTransport
+from ringserve.client.zmq.address import ZmqAddress
+from ringserve.client.zmq.keys import CurveKeys
+from ringserve.client.zmq.transport import ZmqTransport
 from ringserve.errors import Code, ServingError
 
 LONG = 20.0

@@ -1,0 +1,1 @@
+"""The client over gRPC: TensorFlow Serving's own messages, without protobuf."""

@@ -1,0 +1,1 @@
+"""The client over REST: binary bodies with our server, JSON with TensorFlow Serving."""
