@@ -12,7 +12,7 @@ import numpy as np
 from ringserve.errors import Code, ServingError
 from ringserve.predict_checks import check_dtypes
 from ringserve.signature import Signature
-from ringserve.tensor import STRING, dtype_of
+from ringserve.tensor import BY_NAME, STRING, dtype_of
 from shm.bell import Bell
 from shm.consumer import BrokenLaneError, Ticket
 from shm.packed import Buffer, PackedTensor, string_table
@@ -26,6 +26,7 @@ from workers.queued_lane import QueuedLane
 _SPARE_BYTES: Final = 1 << 16
 _SPARE_ROWS: Final = 1 << 10
 _HEAVY_BYTES: Final = 1 << 20  # more are not copied while other queues wait for their turn
+_BOOL: Final = BY_NAME["bool"]
 _MOST_COUNTED: Final = 1 << 16  # rows of a packed request: a tensor without elements may have any number of them
 
 
@@ -47,12 +48,14 @@ class LocalLane(QueuedLane):
     left: Callable[[LocalLane], None] = field(kw_only=True, default=_nothing)  # what is called when it is dropped
     row_bytes: Sequence[int] = field(init=False)  # of each input column
     bytes_a_row: int = field(init=False)
+    bools: Sequence[int] = field(init=False)  # input columns of that type
     _spare: list[PrivateRows] = field(init=False, default_factory=list)
     _spare_rows: int = field(init=False)  # that each of those has room for
 
     def __post_init__(self) -> None:
         self.row_bytes = [column.row_bytes for column in self.consumer.lane.spec.inputs]
         self.bytes_a_row = sum(self.row_bytes)
+        self.bools = [index for index, column in enumerate(self.consumer.lane.spec.inputs) if column.dtype == _BOOL.numpy]
         self._spare_rows = min(_SPARE_BYTES // max(self.bytes_a_row, 1), _SPARE_ROWS)
 
     @classmethod
@@ -89,8 +92,13 @@ class LocalLane(QueuedLane):
                 private = self._spare.pop()
             except IndexError:
                 private = PrivateRows(self.row_bytes, self._spare_rows)
-        private.fill(self.sources, row, rows, self.row_bytes)
+        self._fill(private, row, rows)
         return private
+
+    def _fill(self, private: PrivateRows, row: int, rows: int) -> None:
+        private.fill(self.sources, row, rows, self.row_bytes)
+        if self.bools:
+            private.make_bools(self.bools, self.row_bytes, rows)
 
     def give_back(self, private: PrivateRows) -> None:
         if private.rows == self._spare_rows:
@@ -99,7 +107,7 @@ class LocalLane(QueuedLane):
     def rows_of(self, number: int) -> list[Buffer]:
         position, _, rows, _, _ = self.consumer.describe(number)
         private = PrivateRows(self.row_bytes, rows)
-        private.fill(self.sources, position, rows, self.row_bytes)
+        self._fill(private, position, rows)
         return [memory.data for memory in private.columns(self.row_bytes, rows)]
 
     def request(self, number: int) -> list[PackedTensor]:
@@ -144,6 +152,8 @@ def _check(tensor: PackedTensor, room: int) -> None:
         size = np.dtype(dtype.numpy).itemsize
         if len(data) != math.prod(shape) * size:
             raise ValueError(f"{len(data)} bytes do not make a {dtype.name} tensor of the shape {list(shape)}")
+        if dtype is _BOOL and int(np.frombuffer(data, np.uint8).max(initial=0)) > 1:
+            raise ValueError("a byte of a bool tensor is neither 0 nor 1")
     else:
         raise ValueError(f"a {dtype.name} tensor can't be sent")
     if 0 in shape and math.prod(dim for dim in shape if dim) * size > room:

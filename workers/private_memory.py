@@ -21,6 +21,11 @@ def aligned(nbytes: int) -> Array:
     return raw[skip : skip + nbytes]
 
 
+def as_bools(memory: Array) -> None:
+    """Let each byte be 0 or 1, as it has to be in a bool: programs may do anything with others."""
+    np.minimum(memory, 1, out=memory)
+
+
 class PrivateRows:
     """Room for some rows of some columns."""
 
@@ -36,6 +41,11 @@ class PrivateRows:
         """Copy `rows` rows from `row` on. `sources`: the address of row 0 of each column."""
         for target, source, size in zip(self.addresses, sources, row_bytes):  # noqa: B905 - of one length by construction
             memmove(target, source + row * size, rows * size)
+
+    def make_bools(self, columns: Sequence[int], row_bytes: Sequence[int], rows: int) -> None:
+        """Let the first `rows` rows of these columns be bools, which are 0 or 1, whatever was copied."""
+        for index in columns:
+            as_bools(self._memory[index][: rows * row_bytes[index]])
 
     def columns(self, row_bytes: Sequence[int], rows: int) -> list[Array]:
         """The bytes of the first `rows` rows of each column."""

@@ -16,7 +16,7 @@ from shm.packed import PackedTensor
 from workers.engine import LoadedVersion, RowFunction, Target
 from workers.local_lane import LocalLane
 from workers.planner import Action
-from workers.private_memory import aligned
+from workers.private_memory import aligned, as_bools
 from workers.probe import Report
 from workers.queued_lane import Part, QueuedLane
 
@@ -89,7 +89,10 @@ class Runner:
             columns = [
                 part.lane.consumer.lane.inputs[index][part.piece.row : part.piece.row + part.piece.rows] for part in parts
             ]
-            gathered.append(np.concatenate(columns, out=_aligned(columns)))
+            rows = np.concatenate(columns, out=_aligned(columns))
+            if rows.dtype == np.bool_ and any(part.lane.is_local for part in parts):
+                as_bools(rows.reshape(-1).view(np.uint8))
+            gathered.append(rows)
         return gathered
 
     def _call(self, rows: int, sources: Sequence[int], targets: Sequence[Target]) -> bool:

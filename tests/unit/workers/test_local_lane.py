@@ -18,10 +18,14 @@ from small_version import Array, SmallVersion, twice_and_one
 from test_queue_pool import LONG, gated
 
 from ringserve.errors import Code
+from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import DESCRIPTOR, PACKED, POSITION_WORD, RELEASED, ROWS_WORD, SUBMITTED, VERDICT_WORD, Column, LaneSpec
 from shm.packed import PackedTensor
 from workers.engine import Answers, Form, RowFunction, Target
-from workers.planner import Action, first_piece
+from workers.planner import Action, Piece, first_piece
+from workers.probe import Report
+from workers.queued_lane import Part
+from workers.runner import Runner
 
 ONE = PackedTensor(1, (1,), struct.pack("<f", 1.0))
 
@@ -188,6 +192,25 @@ def test_rows_that_are_run_with_others_do_not_change() -> None:
         rig.turns()
         assert rig.client.lane.outputs[0][:1].tolist() == [3.0]
         assert rig.front.answers() == [good(5.0)]
+
+
+BOOLS = LaneSpec.for_columns((Column("|b1", (2,)), Column("<f4", ())), (Column("<f4", ()),), slots=8, ring_bytes=1 << 14)
+
+
+def test_bools_are_bools_whatever_the_client_writes() -> None:
+    with LocalRig(SmallVersion(), form=None, spec=BOOLS) as rig:
+        flags = rig.client.lane.inputs[0].view(np.uint8)
+        flags[:3] = [[0, 1], [2, 255], [128, 0]]
+        private = rig.local.take_rows(0, 3)
+        assert private.columns(rig.local.row_bytes, 3)[0].tolist() == [0, 1, 1, 1, 1, 0]
+        columns = rig.client.lane.inputs
+        rig.client.producer.submit_rows(0, 3, [columns[0][:3], columns[1][:3]], 1)
+        rig.local.consumer.head()
+        assert bytes(rig.local.rows_of(0)[0]) == b"\x00\x01\x01\x01\x01\x00"
+        part = Part(rig.local, rig.local.consumer.take(1), Piece(Action.ROWS, 1, 0, 3))
+        runner = Runner(SmallVersion(), DEFAULT_SIGNATURE, Report(None, True, ""))
+        runner._source_bytes = [2, 4]
+        assert runner._gather([part, part])[0].view(np.uint8).reshape(-1).tolist() == [0, 1, 1, 1, 1, 0] * 2
 
 
 def test_packed_requests_do_not_change_while_they_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
