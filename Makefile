@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 MODELS := build/models
 PORT ?= 8501
 GRPC_PORT ?= 8500
+ZMQ_PORT ?= 8502
+SOCKETS := build/sockets
 ARGS ?=
 JOBS ?= 2
 
@@ -17,7 +19,7 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-## serve: train the demo models on real data, start the server, print requests to try (PORT=8501, GRPC_PORT=8500, ARGS=more flags)
+## serve: train the demo models on real data, start the server, print requests to try (PORT=8501, GRPC_PORT=8500, ZMQ_PORT=8502, ARGS=more flags)
 serve: $(VENV)/installed
 	@$(BIN)/python -m examples.train --output $(MODELS)
 	@echo
@@ -25,8 +27,14 @@ serve: $(VENV)/installed
 	@echo '# the same over gRPC, with a light client and with the official one:'
 	@echo '$(BIN)/python -m examples.grpc_client --address grpc://localhost:$(GRPC_PORT)'
 	@echo '$(BIN)/python -m examples.tensorflow_serving_client --server localhost:$(GRPC_PORT)'
+	@echo '# over every protocol, with what each takes:'
+	@echo '$(BIN)/python -m examples.latency --url http://localhost:$(PORT) --url grpc://localhost:$(GRPC_PORT)' \
+		'--url zmq://localhost:$(ZMQ_PORT) --url zmq+ipc://$(CURDIR)/$(SOCKETS)/zmq --url shm://$(CURDIR)/$(SOCKETS)/shm'
 	@echo
-	$(BIN)/ringserve serve --rest_api_port=$(PORT) --port=$(GRPC_PORT) --model_config_file=$(CURDIR)/$(MODELS)/models.config $(ARGS)
+	@mkdir -p $(SOCKETS)
+	$(BIN)/ringserve serve --rest_api_port=$(PORT) --port=$(GRPC_PORT) --zmq_port=$(ZMQ_PORT) \
+		--zmq_endpoint=ipc://$(SOCKETS)/zmq --shm_socket=$(SOCKETS)/shm \
+		--model_config_file=$(CURDIR)/$(MODELS)/models.config $(ARGS)
 
 ## test: lint, types, all tests
 test: lint type unit
