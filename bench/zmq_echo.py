@@ -31,7 +31,7 @@ def main() -> None:
 
 def _turn(socket: zmq.Socket[bytes]) -> None:
     """Wait for a message, take what is there with it, give it back."""
-    receive, send = socket.recv, super(zmq.Socket, socket).send  # pyzmq's own, without the part that is in Python
+    receive, send = socket.recv, socket.send
     taken = [(receive(), receive())]  # who, and what
     try:
         for _ in range(_BURST):

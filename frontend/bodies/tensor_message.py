@@ -9,6 +9,7 @@ An answer: `{"v": 1, "id", "model", "version", "signature", "outputs": [[name, d
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -33,6 +34,8 @@ _INT64: Final = 1 << 63
 _MOST_TIMEOUT_MS: Final = (1 << 31) - 1
 _MILLISECOND: Final = 1_000_000
 _MAP: Final = 0x80  # a small map, and its length
+_FIELDS: Final = 6  # of every answer
+_MOST_KEPT: Final = 1024  # of what comes in one answer after the other
 _V_AND_ID: Final = msgpack.packb("v") + msgpack.packb(1) + msgpack.packb("id")
 _OUTPUTS: Final = msgpack.packb("outputs")
 #: Outputs of at least so many bytes are frames of their own, where a message has frames.
@@ -268,14 +271,25 @@ def answer_frames(
 
 def _answer_head(identifier: Any, servable: ServableId, signature: Signature, outputs: int, errors: Any = None) -> bytes:
     """The message up to its first output."""
-    fields = {"model": servable.name, "version": servable.version, "signature": signature.name}
-    if errors:
-        fields["errors"] = errors
-    packer = msgpack.Packer()
-    begin = bytes((_MAP + 3 + len(fields),)) + _V_AND_ID
-    packed = (msgpack.packb(part) for field in fields.items() for part in field)
     given_back: bytes = msgpack.packb(identifier, unicode_errors="surrogateescape")
-    return b"".join((begin, given_back, *packed, _OUTPUTS, packer.pack_array_header(outputs)))
+    if errors:
+        more = msgpack.packb("errors") + msgpack.packb(errors)
+        return b"".join((_begin(1), given_back, more, _behind_id(servable, signature.name, outputs)))
+    return b"".join((_begin(0), given_back, _behind_id(servable, signature.name, outputs)))
+
+
+def _begin(more: int) -> bytes:
+    """Up to the id; so many fields `more` than there are always."""
+    return bytes((_MAP + _FIELDS + more,)) + _V_AND_ID
+
+
+@functools.lru_cache(_MOST_KEPT)
+def _behind_id(servable: ServableId, signature: str, outputs: int) -> bytes:
+    """The same in all answers of a signature, between their ids and their outputs."""
+    fields = {"model": servable.name, "version": servable.version, "signature": signature}
+    packed = (msgpack.packb(part) for field in fields.items() for part in field)
+    head: bytes = b"".join((*packed, _OUTPUTS, msgpack.Packer().pack_array_header(outputs)))
+    return head
 
 
 def answer_heads(servable: ServableId, signature: Signature, outputs: Sequence[NamedOutput]) -> tuple[bytes, list[bytes]]:
@@ -291,7 +305,12 @@ def answer_heads(servable: ServableId, signature: Signature, outputs: Sequence[N
 
 def _output_head(alias: str, tensor: Tensor) -> bytes:
     """An output up to its data, the fourth of its values."""
-    packed: bytes = msgpack.packb((alias, tensor.dtype.name, tensor.shape))
+    return _packed_head(alias, tensor.dtype.name, tensor.shape)
+
+
+@functools.lru_cache(_MOST_KEPT)
+def _packed_head(alias: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    packed: bytes = msgpack.packb((alias, dtype, shape))
     return b"".join((bytes((packed[0] + 1,)), packed[1:]))
 
 

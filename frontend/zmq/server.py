@@ -16,7 +16,7 @@ from frontend.garbage import collect_rarely
 from frontend.request_counters import RequestCounters
 from frontend.zmq.curve import Curve
 from frontend.zmq.dispatcher import Dispatcher
-from frontend.zmq.poll_selector import PollSelector
+from frontend.zmq.poll_selector import PollLoop, PollSelector
 from frontend.zmq.router import Router
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
@@ -35,7 +35,7 @@ def run(
 ) -> None:
     """Until the supervisor says stop. `listeners`: descriptors of sockets that are bound and listen."""
     selector = PollSelector()
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+    with asyncio.Runner(loop_factory=lambda: PollLoop(selector)) as runner:
         runner.run(_serve(selector, control, doorbell, counters, listeners, options))
 
 

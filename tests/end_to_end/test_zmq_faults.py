@@ -114,8 +114,8 @@ def test_a_client_that_does_not_read_until_much_later(models: Path) -> None:
     """What ZeroMQ does not take at once comes in the end: no answer is lost, also when nothing else happens."""
     with RunningServer(*flags_for(models), zmq=True) as server:
         with ZmqClient(address(server), SNDHWM=0, RCVHWM=10, RCVBUF=4096) as client:
-            first, count = 9_500, 13_500  # ZeroMQ holds 10 000, and the system some
-            numbers = np.arange(500, dtype="f4").reshape(1, 500)
+            first, count = 9_500, 12_900  # ZeroMQ holds 10 000, and the system some
+            numbers = np.arange(1000, dtype="f4").reshape(1, 1000)
             for _ in range(20):
                 client.ask({"id": "first", **predicting("half_plus_two", {"x": numbers})})
             for number in range(count):
@@ -124,7 +124,7 @@ def test_a_client_that_does_not_read_until_much_later(models: Path) -> None:
                 if number == first:
                     os.kill(server.process("worker cpu:0"), signal.SIGSTOP)
                 client.send({"id": number, **predicting("half_plus_two", {"x": numbers + number})})
-            wait_until(lambda: process_facts.requests_in_lanes(server.pid) == count - first, LIMIT, "the last ones in the lane")
+            wait_until(lambda: process_facts.requests_in_lanes(server.pid) >= count - first, LIMIT, lambda: f"{process_facts.requests_in_lanes(server.pid)} of the last ones in the lane")
             os.kill(server.process("worker cpu:0"), signal.SIGCONT)
             wait_until(lambda: process_facts.requests_in_lanes(server.pid) == 0, LIMIT, "all answered")
             time.sleep(0.1)  # as long as a client likes

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from frontend.zmq.poll_selector import PollSelector
+from frontend.zmq.poll_selector import PollLoop, PollSelector
 
 LIMIT = 20
 
@@ -23,7 +23,7 @@ LIMIT = 20
 def on_poll_loop(test: Callable[[PollSelector], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     def run() -> None:
         selector = PollSelector()
-        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner:
+        with asyncio.Runner(loop_factory=lambda: PollLoop(selector)) as runner:
             runner.run(asyncio.wait_for(test(selector), LIMIT))
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__
