@@ -280,7 +280,8 @@ def _answer_head(identifier: Any, servable: ServableId, signature: Signature, ou
 
 def _begin(more: int) -> bytes:
     """Up to the id; so many fields `more` than there are always."""
-    return bytes((_MAP + _FIELDS + more,)) + _V_AND_ID
+    head: bytes = bytes((_MAP + _FIELDS + more,)) + _V_AND_ID
+    return head
 
 
 @functools.lru_cache(_MOST_KEPT)

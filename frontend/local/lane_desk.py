@@ -13,7 +13,6 @@ from frontend.model_facts import asked_spec, specs
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
-from ringserve.predict_checks import rest_signature
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 
 
@@ -54,7 +53,7 @@ class LaneDesk:
             raise ServingError(Code.INVALID_ARGUMENT, "signature: expected text")
         handle = self.catalog.servable_handle(wanted)
         try:
-            signature = rest_signature(name, handle.servable.signatures)
+            signature = _signature(name, handle.servable)
             rows = read_rows(message.get("inputs"), signature, self._most_request_bytes)
             self._forms.note(handle.servable, name, rows)
             return await self._order(wanted, handle, signature, rows)
@@ -82,3 +81,11 @@ class LaneDesk:
         """A lane that no client has any more."""
         self._front_end.tell({"type": "drop_local", "lane": lane.number})
         lane.close()
+
+
+def _signature(name: str, version: Version) -> Signature:
+    """Raises ServingError (FAILED_PRECONDITION), in the words that gRPC's Predict has."""
+    found = version.signatures.get(name)
+    if found is None:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    return found

@@ -53,6 +53,11 @@ def predict_spec(request: TensorRequest) -> ModelSpec:
     return ModelSpec(request.model, request.version, request.label or None, request.key)
 
 
+def asks_for_a_model(request: TensorRequest) -> bool:
+    """Does `predict_spec` say which version?"""
+    return bool(request.model) and (request.version is None or not request.label)
+
+
 def limit_size(request: TensorRequest, most_bytes: int) -> None:
     """Raises ServingError (RESOURCE_EXHAUSTED) where its numbers take more; strings were looked at before."""
     size = sum(tensor.data.nbytes for tensor in request.inputs.values() if not isinstance(tensor.data, list))

@@ -25,6 +25,7 @@ from frontend.zmq.each import EachRequest
 from frontend.zmq.exchange import Exchange
 from frontend.zmq.group import FEW, AlikeRequests
 from frontend.zmq.pattern import Pattern, Patterns
+from frontend.zmq.pattern_body import PatternBody
 from frontend.zmq.reply import (
     Count,
     Replies,
@@ -44,6 +45,7 @@ _MOST_TOGETHER: Final = 1 << 16  # requests of one message
 _MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))  # first bytes
 _ARRAYS: Final = frozenset(bytes((first,)) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
 _STOPPING: Final = ServingError(Code.UNAVAILABLE, "The server is stopping")
+_BEHIND: Final = ServingError(Code.RESOURCE_EXHAUSTED, "The client does not take the answers to its requests before")
 _EXAMPLES: Final[dict[str, type[ClassifyBody] | type[RegressBody]]] = {"classify": ClassifyBody, "regress": RegressBody}
 
 
@@ -60,9 +62,12 @@ class Dispatcher:
         self._patterns = Patterns()
         self._alike: dict[Pattern, tuple[list[bytes], list[Reply]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_behind = False  # the client whose message is looked at
 
     def take(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None:
         """A message has come. Raises nothing."""
+        router = self._router
+        self._is_behind = bool(router.behind) and identity in router.behind and router.is_behind(identity)
         if header[:1] in _ARRAYS:
             self._take_several(identity, delimited, header, frames)
         else:
@@ -70,7 +75,7 @@ class Dispatcher:
 
     def take_burst(self, identities: Sequence[bytes], headers: Sequence[bytes]) -> None:
         """Messages of one part each have come. Raises nothing."""
-        if len(headers) >= FEW and len(set(map(len, headers))) == 1:
+        if len(headers) >= FEW and not self._router.behind and len(set(map(len, headers))) == 1:
             burst = self._burst(matrix_of(b"".join(headers), len(headers)))
             replies = SingleReplies(self._router, identities, self.count)
             if burst is not None and self._go_together(burst, replies, replies.expect):
@@ -85,7 +90,7 @@ class Dispatcher:
             if len(messages) >= FEW and self._go_together(Burst.of(pattern, messages), VariousReplies(replies), _nothing):
                 continue
             for message, reply in zip(messages, replies, strict=True):
-                self._predict(pattern.request_of(message), reply)
+                self._predict_alike(pattern, message, reply)
 
     def _burst(self, matrix: Array) -> Burst | None:
         """Of messages of one length, as the rows of a matrix, if they are of one pattern that is known."""
@@ -120,8 +125,8 @@ class Dispatcher:
             self._take_one(message, frames, shared)
 
     def _take_one(self, message: bytes, frames: Sequence[memoryview], reply: Reply) -> None:
-        if self.stopping:
-            reply((error_message(_identifier(message), _STOPPING),))
+        if self.stopping or self._is_behind:
+            self._refuse(_identifier(message), _STOPPING if self.stopping else _BEHIND, reply)
             return
         pattern = None if frames else self._patterns.find(message)
         if pattern is not None:
@@ -180,6 +185,11 @@ class Dispatcher:
             exchange.refuse(error)
         else:
             exchange.begin(body, request.timeout)
+
+    def _predict_alike(self, pattern: Pattern, message: bytes, reply: Reply) -> None:
+        body = PatternBody(pattern, message, self._options)
+        exchange = Exchange(self._front_end, "predict", self._timeout, body.identifier, reply)
+        exchange.begin(body, pattern.request.timeout)
 
     def _each(self, request: TensorRequest, each: Any, reply: Reply) -> None:
         timeout, own = self._timeout, request.timeout

@@ -6,7 +6,7 @@ the id and, at the end, the numbers of its one input.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -15,6 +15,8 @@ import numpy as np
 from frontend.bodies.tensor_message import TensorRequest
 from frontend.endpoint import Form
 from frontend.tensors import Array, Tensor
+from frontend.zmq.bodies import asks_for_a_model, predict_spec
+from ringserve.signature import Signature
 from ringserve.tensor import BY_NAME
 
 _LONGEST: Final = 64 << 10  # bytes of a message: a larger one's parsing does not matter
@@ -36,6 +38,7 @@ class Pattern:
         "_first_bytes",
         "_middle",
         "_middle_bytes",
+        "checked",
         "dtype",
         "form",
         "id_at",
@@ -43,12 +46,16 @@ class Pattern:
         "length",
         "numbers_at",
         "request",
+        "spec",
     )
 
     def __init__(
         self, message: bytes, request: TensorRequest, tensor: Tensor, id_starts: int, id_ends: int, numbers: int
     ) -> None:
         self.request = request
+        self.spec = predict_spec(request)
+        #: A version's signatures, and that of them for which everything was checked that is the same in all messages.
+        self.checked: tuple[Mapping[str, Signature], Signature] | None = None
         self.length = len(message)
         self.dtype = tensor.dtype
         self.input_shape = tensor.shape
@@ -63,7 +70,7 @@ class Pattern:
     @classmethod
     def of(cls, message: bytes, request: TensorRequest) -> Pattern | None:
         """None: messages like this one have to be parsed, each of them."""
-        if len(message) > _LONGEST or len(request.inputs) != 1:
+        if len(message) > _LONGEST or len(request.inputs) != 1 or not asks_for_a_model(request):
             return None
         (tensor,) = request.inputs.values()
         data = tensor.data

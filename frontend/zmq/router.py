@@ -8,12 +8,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import zmq
 
+from frontend.zmq.backlog import Backlog
+
 _BURST: Final = 256  # messages that are taken before completions have their turn
 _MOST_FRAMES: Final = 4096
+_COUNTED_FROM: Final = 4 << 10  # bytes: of smaller answers those that ZeroMQ holds are not much
+_MOST_HELD_BYTES: Final = 256 << 20  # of one client's answers, before its requests are refused
+_FEW_BACKLOGS: Final = 64
 _COPIED_BELOW: Final = 64 << 10  # bytes: sending without a copy costs more than the copy
 _MOST_UNSENT_BYTES: Final = 64 << 20  # of one client's answers, besides those that ZeroMQ holds
 _MOST_QUEUED: Final = 10_000  # answers of one client that ZeroMQ holds
@@ -54,10 +59,13 @@ class Router:
         for option, value in options.items():
             self.socket.setsockopt(option, value)
         # The package's own method looks for what only other kinds of sockets have, which takes longer than to send.
-        self._send: Callable[..., object] = super(zmq.Socket, self.socket).send
+        self._send: Callable[..., Any] = super(zmq.Socket, self.socket).send
         self.on_kept: Callable[[], None] | None = None  # is called when there are answers to `send_again`
         self._unsent: dict[bytes, deque[tuple[bool, Sequence[bytes]]]] = {}
         self._unsent_bytes: dict[bytes, int] = {}
+        self._backlogs: dict[bytes, Backlog] = {}
+        self._many_backlogs = _FEW_BACKLOGS
+        self.behind: set[bytes] = set()  # clients that may have far too many answers that they did not take
         self._warned = 0.0
 
     def listen(self, endpoint: str, fd: int) -> None:
@@ -130,15 +138,46 @@ class Router:
         except zmq.ZMQError as error:
             if error.errno not in _GONE:
                 raise
+            self._backlogs.pop(identity, None)
             return True  # nobody is there any more
         if delimited:
             send(b"", _MORE)
-        last = parts[-1]
-        if len(parts) > 1:
-            for part in parts[:-1]:
-                send(part, _MORE, copy=len(part) < _COPIED_BELOW)
-        send(last, _NO_WAIT, copy=len(last) < _COPIED_BELOW)
+        if len(parts) == 1 and len(parts[0]) < _COUNTED_FROM:
+            send(parts[0], _NO_WAIT)
+        else:
+            self._send_counted(identity, parts)
         return True
+
+    def _send_counted(self, identity: bytes, parts: Sequence[bytes]) -> None:
+        """What comes after the client's name and delimiter: it always goes."""
+        send = self._send
+        backlog = self._backlogs.get(identity) or self._new_backlog(identity)
+        for part in parts[:-1]:
+            send(part, _MORE, copy=len(part) < _COPIED_BELOW)
+        last = parts[-1]
+        if backlog.add(sum(map(len, parts))):
+            marked = zmq.Frame(last, track=True, copy=False, copy_threshold=0)
+            backlog.mark(send(marked, _NO_WAIT, copy=False, track=True))
+            if backlog.size > _MOST_HELD_BYTES and backlog.settle() > _MOST_HELD_BYTES:
+                self.behind.add(identity)
+        else:
+            send(last, _NO_WAIT, copy=len(last) < _COPIED_BELOW)
+
+    def _new_backlog(self, identity: bytes) -> Backlog:
+        backlogs = self._backlogs
+        if len(backlogs) >= self._many_backlogs:  # perhaps of clients that have gone
+            backlogs = self._backlogs = {name: backlog for name, backlog in backlogs.items() if not backlog.is_small}
+            self._many_backlogs = max(2 * len(backlogs), _FEW_BACKLOGS)
+        made = backlogs[identity] = Backlog()
+        return made
+
+    def is_behind(self, identity: bytes) -> bool:
+        """Has the client far too many answers that it did not take? Of one that is in `behind`."""
+        backlog = self._backlogs.get(identity)
+        if backlog is not None and backlog.settle() > _MOST_HELD_BYTES // 2:
+            return True
+        self.behind.discard(identity)
+        return False
 
     def _keep(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> None:
         size = sum(map(len, parts)) + self._unsent_bytes.get(identity, 0)

@@ -14,28 +14,21 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from ringserve.client.failures import cancelled
+from ringserve.client.shm.lane_works import LaneWorks, full
 from ringserve.client.shm.terms import LaneTerms
 from ringserve.client.shm.watch import Watch
-from ringserve.client.shm.work import Inside, Work
+from ringserve.client.shm.work import Work
 from ringserve.errors import Code, ServingError
 from shm.bell import Bell
 from shm.lane import Lane
 from shm.producer import LaneProducer
 from shm.reservation import Reservation
 
-_MOST_WAITING: Final = 4096  # operations that wait for room
-_MOST_WAITING_BYTES: Final = 64 << 20
 _LONGEST_MS: Final = 1e9  # that a poll may wait
 
 
 class LaneOverError(Exception):
     """Nothing may be submitted to this lane any more: there is another one to be had."""
-
-
-def full() -> ServingError:
-    """As the server says it, in upstream's words."""
-    text = "The batch scheduling queue to which this task was submitted is full"
-    return ServingError(Code.UNAVAILABLE, text)
 
 
 def worker_ended() -> ServingError:
@@ -64,13 +57,10 @@ class ShmLane:
         self._watch = watch
         self._on_drained = on_drained
         self._lock = threading.Lock()
-        self._inside: Inside = deque()
-        self._waiting: deque[Work] = deque()  # for room, in the order in which they came
-        self._waiting_bytes = 0
+        self._works = LaneWorks(self._producer)
         self._leader: Work | Watch | None = None
         self._followers: deque[Work] = deque()
         self.reservations = 0
-        self._to_tell = 0  # works that are not settled and are to be told
         self._over = False  # nothing is in it any more, nor will be
         self._shut = False
         watch.add(self)
@@ -82,7 +72,7 @@ class ShmLane:
     @property
     def idle(self) -> bool:
         """No request of it is under way."""
-        return not self._inside and not self._waiting
+        return self._works.idle
 
     def submit(self, work: Work) -> None:
         """Put it into the lane, or have it wait for room there. Raises LaneOverError, and ServingError (UNAVAILABLE) where
@@ -95,33 +85,19 @@ class ShmLane:
             if not self.usable:
                 raise LaneOverError
             self.used = now
-            if self._waiting or not work.submit(self._producer, self._inside, now):
-                settled = self._collect()  # what nobody has waited for any more
-                accepted = self._queue(work)
+            works = self._works
+            if not works.put(work, now):
+                settled = works.collect()  # what nobody has waited for any more
+                accepted = works.queue(work, now)
             self._bell.ring()
-            if accepted and work.tell is not None:
-                self._to_tell += 1
-                if self._leader is None:
-                    self._hand_over()
+            if self._leader is None and works.to_tell:
+                self._hand_over()
         _deliver(settled)
         if not accepted:
             raise full()
         self._watch.keep_beating()
         if work.tell is not None:
             self._watch.look_at(work.deadline)
-
-    def _queue(self, work: Work) -> bool:
-        """It waits for room, if there is none even now. False: too many do already. With the lock."""
-        waiting = self._waiting
-        if not waiting and work.submit(self._producer, self._inside, self.used):
-            return True
-        if work.tell is not None:
-            if waiting and (len(waiting) >= _MOST_WAITING or self._waiting_bytes >= _MOST_WAITING_BYTES):
-                return False
-            work.own()
-        waiting.append(work)
-        self._waiting_bytes += work.nbytes
-        return True
 
     def wait(self, work: Work) -> None:
         """Until it is settled or late, which settles it."""
@@ -192,7 +168,7 @@ class ShmLane:
                 assert work.waker is not None
                 work.waker.put(None)
                 return
-        if self._to_tell or (not self.usable and not self.idle):
+        if self._works.to_tell or (not self.usable and not self.idle):
             self._leader = self._watch
             self._watch.listen(self)
 
@@ -202,8 +178,8 @@ class ShmLane:
             if self._leader is not listener:
                 return  # who has taken its place must not sleep through what it would take off the bell
             alive = self._bell.clear()
-            settled = self._collect()
-            if self._waiting:
+            settled = self._works.collect()
+            if self._works.has_waiting:
                 self._make_use_of_room()
         _deliver(settled)
         if not alive:
@@ -211,59 +187,17 @@ class ShmLane:
         elif not self.usable:
             self._end_if_drained()
 
-    def _collect(self) -> Sequence[Work]:
-        """Read what is completed; returns what is settled by that. With the lock."""
-        inside, producer = self._inside, self._producer
-        completed = producer.completed
-        if not inside or inside[0][1] > completed:
-            return ()
-        settled = []
-        end = 0
-        while inside and inside[0][1] <= completed:
-            start, end, work = inside.popleft()
-            if work.collect(producer, start, end):
-                settled.append(work)
-                if work.tell is not None:
-                    self._to_tell -= 1
-        producer.release(end)
-        return settled
-
     def _make_use_of_room(self) -> None:
         """With the lock."""
-        waiting = self._waiting
-        now = time.monotonic_ns()
-        while waiting:
-            work = waiting[0]
-            if not work.settled and not work.submit(self._producer, self._inside, now):
-                break
-            waiting.popleft()
-            self._waiting_bytes -= work.nbytes
+        self._works.make_use_of_room(time.monotonic_ns())
         self._bell.ring()
 
     def give_up(self, work: Work, error: ServingError) -> None:
         """Nobody waits for its answer any more. Without effect on one that is settled."""
         with self._lock:
-            settled = self._settle([work], error)
-            if settled:
-                self._abandon(work)
-        _deliver(settled)
-
-    def _settle(self, works: Sequence[Work], error: ServingError) -> Sequence[Work]:
-        """Those that were not settled before. With the lock."""
-        settled = [work for work in works if work.settle(error)]
-        self._to_tell -= sum([work.tell is not None for work in settled])
-        return settled
-
-    def _abandon(self, work: Work) -> None:
-        """With the lock."""
-        with suppress(ValueError):
-            self._waiting.remove(work)
-            self._waiting_bytes -= work.nbytes
-        completed = self._producer.completed
-        for start, end, whose in self._inside:
-            if whose is work:
-                for number in range(max(start, completed), end):
-                    self._producer.abandon(number)
+            settled = self._works.give_up(work, error)
+        if settled:
+            work.deliver()
 
     def reserve(self, rows: int) -> Reservation | None:
         """Rows to be written in place; None: no room for them now. Raises LaneOverError."""
@@ -315,11 +249,7 @@ class ShmLane:
         with self._lock:
             if self._over:
                 return
-            settled = list(self._collect())
-            works = list(dict.fromkeys([*[work for _, _, work in self._inside], *self._waiting]))
-            settled += self._settle(works, error)
-            self._inside.clear()
-            self._waiting.clear()
+            settled = self._works.fail(error)
             if self._leader is not None and self._leader is not self._watch:
                 _wake_up(self._bell)
             self._end()
@@ -336,8 +266,7 @@ class ShmLane:
 
     def expire(self, now: int) -> int:
         with self._lock:
-            works = dict.fromkeys([*[work for _, _, work in self._inside], *self._waiting])
-            timed = [work for work in works if work.tell is not None and work.deadline and not work.settled]
+            timed = [work for work in self._works.unsettled() if work.tell is not None and work.deadline]
             overdue = [work for work in timed if work.deadline <= now]
         for work in overdue:
             self.give_up(work, work.limit.late())
@@ -347,8 +276,8 @@ class ShmLane:
         with self._lock:
             if self._over:
                 return False
-            settled = self._collect()
-            if self._waiting:
+            settled = self._works.collect()
+            if self._works.has_waiting:
                 self._make_use_of_room()
             self._producer.beat(now)
             busy = not self.idle

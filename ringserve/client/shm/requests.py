@@ -16,6 +16,8 @@ from ringserve.client.shm.predict_work import PackedWork, RowsWork
 from ringserve.client.shm.route import Route
 from ringserve.client.shm.work import Tell, Work
 from ringserve.client.tensors import Tensor
+from ringserve.errors import Code, ServingError
+from ringserve.example_request import named_classify_signature
 
 Request = Predict | PredictEach | Classify | Regress
 REQUESTS: Final = (Predict, PredictEach, Classify, Regress)
@@ -79,3 +81,14 @@ def owned(operation: Request) -> Request:
 def _copy(tensor: Tensor) -> Tensor:
     dtype, shape, values = tensor
     return dtype, shape, list(values) if isinstance(values, list) else values.copy()
+
+
+def refused(operation: Request, error: ServingError) -> ServingError:
+    """Why there is no lane for it. A signature that is not there has another error where it is asked for examples."""
+    is_missing = error.code is Code.FAILED_PRECONDITION and error.message.startswith("Serving signature key ")
+    if is_missing and isinstance(operation, Classify | Regress):
+        try:
+            named_classify_signature(operation.signature, {}, check_method=False)
+        except ServingError as known:
+            return known
+    return error

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from ringserve.client.operations import Which
-from ringserve.client.shm.lane import LaneOverError, ShmLane, full
+from ringserve.client.shm.lane import LaneOverError, ShmLane
+from ringserve.client.shm.lane_works import full
 from ringserve.client.shm.limit import NO_LIMIT, Limit
 from ringserve.client.shm.opening import Opening
 from ringserve.client.shm.terms import Form

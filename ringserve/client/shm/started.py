@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ringserve.client.failures import cancelled
-from ringserve.client.shm.lane import LaneOverError, ShmLane, full, worker_ended
+from ringserve.client.shm.lane import LaneOverError, ShmLane, worker_ended
+from ringserve.client.shm.lane_works import full
 from ringserve.client.shm.limit import Limit
 from ringserve.client.shm.opening import Opening
-from ringserve.client.shm.requests import Request, owned, placed
+from ringserve.client.shm.requests import Request, owned, placed, refused
 from ringserve.client.shm.session import ShmSession
 from ringserve.client.shm.work import Work
 from ringserve.errors import Code, ServingError
@@ -112,6 +113,6 @@ class StartedRequest(Started):
         self._session.go_on(self)
         error = opening.error
         if error is not None and self._may_open:  # the base lane, without which there is none
-            self.settle(error)
+            self.settle(refused(self._operation, error))
         else:
             self.go()

@@ -16,7 +16,7 @@ from ringserve.client.shm.facts import ask
 from ringserve.client.shm.lane import LaneOverError, ShmLane, worker_ended
 from ringserve.client.shm.limit import Limit
 from ringserve.client.shm.opening import Opening
-from ringserve.client.shm.requests import REQUESTS, Request, placed
+from ringserve.client.shm.requests import REQUESTS, Request, placed, refused
 from ringserve.client.shm.route import Route
 from ringserve.client.shm.session import ShmSession
 from ringserve.client.shm.slot import ShmSlot
@@ -62,7 +62,7 @@ class ShmTransport:
         route = session.route(operation.which, operation.signature, operation.key)
         may_open = True
         for _ in range(MOST_TRIES):
-            base = route.usable_base or _base(route, limit)
+            base = route.usable_base or self._base(operation, route, limit)
             place = placed(operation, route, base, limit, None, may_open)
             if isinstance(place, Opening):
                 may_open = False  # not again, whatever comes of it
@@ -79,6 +79,13 @@ class ShmTransport:
                 raise ServingError(outcome.code, outcome.message)  # with a traceback of its own
             return outcome
         raise worker_ended()
+
+    @staticmethod
+    def _base(operation: Request, route: Route, limit: Limit) -> ShmLane:
+        try:
+            return _base(route, limit)
+        except ServingError as error:
+            raise refused(operation, error) from None
 
     def _fact(self, operation: Operation[T], limit: Limit) -> T | ServingError:
         """Raises ServingError where the server can't be reached, or there is no more time."""

@@ -464,6 +464,25 @@ async def test_every_map_gets_one_answer(seed: int, caplog: pytest.LogCaptureFix
 
 
 @on_loop
+async def test_clients_that_do_not_take_their_answers_are_refused() -> None:
+    async with zmq_stage() as stage:
+        _, worker = stage.small_lane(await stage.serve())
+        stage.sent.behind.add(PEER.identity)
+        stage.take(asking(1, 1.0), pack([{"id": 2, "call": "models"}, {"id": 3}]))
+        stage.take(asking(4, 2.0), peer=Peer(b"other"))
+        refused = await stage.answers(3)
+        assert {answer["id"]: answer["code"] for answer in refused} == {1: 8, 2: 8, 3: 8}
+        assert "does not take the answers" in refused[0]["error"]
+        stage.settle(worker, [None])
+        assert [values(answer) for answer in await stage.answers(1, Peer(b"other"))] == [[4.0]]
+        stage.sent.behind.clear()
+        stage.take(asking(5, 3.0))
+        stage.settle(worker, [None])
+        assert values((await stage.answers(4))[-1]) == [6.0]
+        stage.nothing_is_left()
+
+
+@on_loop
 async def test_answers_go_where_their_requests_came_from() -> None:
     async with zmq_stage() as stage:
         _, worker = stage.small_lane(await stage.serve())

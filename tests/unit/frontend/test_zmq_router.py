@@ -307,6 +307,49 @@ def test_answers_kept_for_a_client_that_goes_are_forgotten() -> None:
         assert not on.router._unsent and not on.router._unsent_bytes
 
 
+LARGE = b"y" * 300_000
+
+
+@pytest.mark.parametrize("parts", [[ANSWER], [ANSWER, LARGE], [LARGE], [b"header", LARGE, b"end"]])
+def test_a_client_that_is_behind(parts: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZeroMQ would hold its answers without an end. When it has read them, it is behind no longer."""
+    most = 20 << 20
+    monkeypatch.setattr(router_module, "_MOST_HELD_BYTES", most)
+    size = sum(map(len, parts))
+    with rig() as on:
+        slow, quick = on.client(identity=b"slow", RCVHWM=1, RCVBUF=4096), on.client(identity=b"quick")
+        for client in (slow, quick):
+            client.send(b"x")
+        on.receive(2)
+        sent = 0
+        while not on.router.behind:
+            on.router.send(b"slow", False, parts)
+            on.router.send(b"quick", False, parts)
+            assert received(quick) == parts
+            sent += 1
+            assert sent * size < 10 * most
+        assert sent * size > most
+        assert on.router.behind == {b"slow"}
+        assert on.router.is_behind(b"slow")
+        for _ in range(sent):
+            assert received(slow) == parts
+        wait_until(lambda: not on.router.is_behind(b"slow"))
+        assert not on.router.behind
+
+
+def test_backlogs_of_clients_that_are_gone_are_forgotten() -> None:
+    with rig() as on:
+        for number in range(200):
+            client = on.client(identity=b"%d" % number)
+            client.send(b"x")
+            on.receive(1)
+            on.router.send(b"%d" % number, False, [LARGE] * 10)
+            assert received(client) == [LARGE] * 10
+            client.close()
+            assert len(on.router._backlogs) <= 150
+        wait_until(lambda: all(backlog.is_small for backlog in on.router._backlogs.values()))
+
+
 def test_a_second_client_of_the_same_name_takes_nothing_from_the_first() -> None:
     with rig() as on:
         first = on.client(identity=b"name")

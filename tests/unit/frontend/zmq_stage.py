@@ -63,6 +63,10 @@ class Sent:
 
     def __init__(self) -> None:
         self.parts: list[tuple[Peer, Sequence[bytes]]] = []
+        self.behind: set[bytes] = set()
+
+    def is_behind(self, identity: bytes) -> bool:
+        return identity in self.behind
 
     def send(self, identity: bytes, delimited: bool, parts: Sequence[bytes]) -> None:
         self.parts.append((Peer(identity, delimited), [bytes(part) for part in parts]))

@@ -113,7 +113,7 @@ def test_the_worker_ends(stage: Stage) -> None:
     with ThreadPoolExecutor(3) as pool:
         waits = [pool.submit(transport.call, predict([[8]]), LIMIT) for _ in range(3)]
         (lane,) = transport._session()._lanes.values()
-        until(lambda: len(lane._waiting) == 4)
+        until(lambda: len(lane._works._waiting) == 4)
         server.lanes[0].end()
         for number in numbers:
             assert str(started.error(number)) == "UNAVAILABLE: The worker ended"

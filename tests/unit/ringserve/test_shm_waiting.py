@@ -16,7 +16,7 @@ from lane_server import LIMIT, LaneServer, until
 from shm_calls import Started, each, half, predict, served
 
 from ringserve.client.operations import Models
-from ringserve.client.shm import lane as shm_lane
+from ringserve.client.shm import lane_works
 from ringserve.client.shm.lane import ShmLane
 from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import Code, ServingError
@@ -141,24 +141,24 @@ def test_a_full_lane_makes_calls_wait(stage: Stage) -> None:
     server, transport = stage
     started = Started(transport)
     numbers = fill(server, transport, started)
-    assert the_lane(transport)._waiting
+    assert the_lane(transport)._works._waiting
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(check, transport, 7)
         values = np.zeros((10, 1), "<f4")
         last = started.start(each(values))
         values[:] = 100
-        until(lambda: len(the_lane(transport)._waiting) >= 3)
+        until(lambda: len(the_lane(transport)._works._waiting) >= 3)
         server.running.set()
         waits.result(LIMIT)
     for number in numbers:
         assert started.outcome(number)["y"].tolist() == half(np.arange(1000).reshape(-1, 1))
     assert started.outcome(last)["y"].tolist() == half(np.zeros((10, 1)))
-    assert the_lane(transport)._waiting_bytes == 0
+    assert the_lane(transport)._works._waiting_bytes == 0
 
 
 def test_a_full_lane_refuses_more_than_may_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     server, transport = stage
-    monkeypatch.setattr(shm_lane, "_MOST_WAITING", 8)
+    monkeypatch.setattr(lane_works, "_MOST_WAITING", 8)
     started = Started(transport)
     numbers = fill(server, transport, started)
     more = [started.start(predict([[1]])) for _ in range(9)]
@@ -172,13 +172,13 @@ def test_a_full_lane_refuses_more_than_may_wait(stage: Stage, monkeypatch: pytes
 
 def test_a_full_lane_refuses_too_many_bytes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     server, transport = stage
-    monkeypatch.setattr(shm_lane, "_MOST_WAITING_BYTES", 10_000)
+    monkeypatch.setattr(lane_works, "_MOST_WAITING_BYTES", 10_000)
     started = Started(transport)
     numbers = fill(server, transport, started)
     assert [number for number in numbers if started.outcomes[number]], "4 kB each"
     server.running.set()
     until(lambda: all(started.outcomes.values()))
-    assert the_lane(transport)._waiting_bytes == 0
+    assert the_lane(transport)._works._waiting_bytes == 0
 
 
 def test_time_that_is_over(stage: Stage) -> None:
