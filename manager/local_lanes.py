@@ -18,6 +18,7 @@ from manager.lanes import Route
 from manager.worker_process import WorkerProcess
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
+from shm.descriptor_refusal import refuse_descriptors
 from shm.lane import Lane
 from shm.layout import LaneSpec
 
@@ -94,6 +95,7 @@ class LocalLanes:
         lane = Lane.create(spec, label)
         try:
             ours, theirs = socket.socketpair()
+            refuse_descriptors(theirs)
             with ours, theirs:
                 terms = {"local": True, "most_request_bytes": self._most_request_bytes, "frontend": frontend.title}
                 fds = [lane.segment.fd, theirs.fileno()]

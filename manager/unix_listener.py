@@ -12,6 +12,7 @@ from typing import Final
 from manager.grpc_address import check_socket_path
 from manager.locked_folder import locked
 from ringserve.errors import Code, ServingError
+from shm.descriptor_refusal import refuse_descriptors
 
 _WAITING: Final = 1024  # connections that are not accepted yet
 #: For this user and root alone.
@@ -29,6 +30,7 @@ class UnixListener:
         check_socket_path(path)
         self.path = path
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        refuse_descriptors(self.sock)
         self.sock.setblocking(False)  # front ends share it: another one may have accepted meanwhile
         self._mode = mode
         self._identity: tuple[int, int] | None = None

@@ -11,7 +11,7 @@ from ringserve.client.call_future import CallFuture
 from ringserve.client.deadline import Deadline
 from ringserve.client.operations import Predict
 from ringserve.client.transport import Transport
-from ringserve.errors import Code, ServingError
+from ringserve.errors import ServingError
 
 
 class CallWindow:
@@ -38,7 +38,7 @@ class CallWindow:
         answer.add_done_callback(self._forget)
         try:
             answer.start(self._transport, operation, deadline.left())
-        except ServingError:
+        except BaseException:  # whatever it is, `close` must not wait for it
             self._forget(answer)
             raise
         return answer
@@ -51,7 +51,7 @@ class CallWindow:
                 self._room.wait()
 
     def cancel(self) -> None:
-        error = ServingError(Code.CANCELLED, "The stream was cancelled")
+        error = failures.stream_cancelled()
         with self._room:
             self._error = self._error or error
             left = list(self._outstanding)
@@ -63,14 +63,14 @@ class CallWindow:
         while len(self._outstanding) >= self._most and not self._closed and self._error is None:
             left = deadline.left()
             if left == 0:
-                raise ServingError(Code.DEADLINE_EXCEEDED, f"{self._most} requests before this one have no result yet")
+                raise failures.no_room(self._most)
             self._room.wait(threading.TIMEOUT_MAX if left is None else left)
 
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
         if self._closed:
-            raise ServingError(Code.FAILED_PRECONDITION, "The stream is closed")
+            raise failures.stream_closed()
         if self._deadline.left() == 0:
             raise failures.late(self._deadline.seconds)
 

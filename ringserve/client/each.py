@@ -11,7 +11,6 @@ import numpy as np
 
 from ringserve.client import failures
 from ringserve.client.answers import Array, Prediction, Predictions, Source
-from ringserve.client.call_future import CallFuture
 from ringserve.client.deadline import Deadline
 from ringserve.client.operations import Predict, PredictEach
 from ringserve.client.tensors import Tensor
@@ -22,13 +21,6 @@ _MOST_AT_A_TIME: Final = 64
 
 Done = Callable[[Predictions | ServingError], None]
 Start = Callable[[Predict, float | None, Callable[[Prediction | ServingError], None]], Callable[[], object]]
-
-
-def call_each(transport: Transport, operation: PredictEach, timeout: float | None) -> Predictions:
-    """As `Transport.call`, by the transport's `start`."""
-    future: CallFuture[Predictions] = CallFuture()
-    future.start(transport, operation, timeout)
-    return future.result()
 
 
 def start_each(transport: Transport, operation: PredictEach, timeout: float | None, done: Done) -> Callable[[], object]:
@@ -71,6 +63,8 @@ class _Rows:
                 cancel = self._start(self._single(index), self._deadline.left(), partial(self._settle, index))
             except ServingError as error:
                 self._settle(index, error)
+            except Exception as error:  # whatever it is, somebody waits
+                self._settle(index, failures.unforeseen(error))
             else:
                 self._began(index, cancel)
             with self._lock:

@@ -28,3 +28,23 @@ def cancelled() -> ServingError:
 def unforeseen(error: Exception) -> ServingError:
     """What nobody thought of, while an answer was read."""
     return ServingError(Code.INTERNAL, f"The answer can't be read: {type(error).__name__}: {error}")
+
+
+def again(error: ServingError) -> ServingError:
+    """The same for somebody else, with a traceback of its own."""
+    return ServingError(error.code, error.message)
+
+
+def no_room(most: int) -> ServingError:
+    """In a stream, in time. `most`: requests that may be without a result."""
+    return ServingError(Code.DEADLINE_EXCEEDED, f"{most} requests before this one have no result yet")
+
+
+def stream_closed() -> ServingError:
+    """A request of a stream that was closed before."""
+    return ServingError(Code.FAILED_PRECONDITION, "The stream is closed")
+
+
+def stream_cancelled() -> ServingError:
+    """A request that had no result when its stream was cancelled."""
+    return ServingError(Code.CANCELLED, "The stream was cancelled")

@@ -64,10 +64,15 @@ def named_fields(which: Which, signature: str, timeout: float | None, key: str |
     if signature:
         fields["signature"] = signature
     if timeout is not None:
-        fields["timeout_ms"] = min(max(math.ceil(timeout * 1000), 1), _MOST_TIMEOUT_MS)
+        fields["timeout_ms"] = timeout_in_ms(timeout)
     if key is not None:
         fields["key"] = key
     return fields
+
+
+def timeout_in_ms(timeout: float) -> int:
+    """As a message says so many seconds."""
+    return min(max(math.ceil(timeout * 1000), 1), _MOST_TIMEOUT_MS)
 
 
 def packed(fields: Answer) -> bytes:

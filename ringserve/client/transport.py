@@ -54,3 +54,7 @@ class StreamTransport(Transport, Protocol):
 
     def stream(self, most_outstanding: int, timeout: float | None, key: str | None) -> OperationStream:
         """`timeout`: of the whole stream. `key`: of all its requests. Raises ServingError where the client is closed."""
+
+
+def nothing() -> None:
+    """Cancels a call that was never made."""

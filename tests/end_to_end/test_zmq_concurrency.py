@@ -57,7 +57,7 @@ EVERYTHING = (
     classify,
     model_names,
 )
-SOAK_SECONDS = 6.0
+SOAK_SECONDS = 5.0
 MOST_GROWTH = 24 << 20  # bytes of the front end's, beyond what it takes when it is warm
 
 
@@ -82,7 +82,7 @@ def addresses(server: RunningServer) -> list[str]:
 
 def test_everybody_gets_their_own_answers(crowd: RunningServer) -> None:
     with ZmqLoad(addresses(crowd), 6, 60, *EVERYTHING) as load:
-        load.wait_for_answers(12_000, 60)
+        load.wait_for_answers(8_000, 60)
         outcome = load.stop()
     assert outcome.wrong == []
     assert not outcome.failed, outcome.texts

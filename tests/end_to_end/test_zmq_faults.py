@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import zmq
 
 from end_to_end import process_facts
@@ -66,25 +65,28 @@ def test_a_killed_worker_loses_no_request_and_a_killed_front_end_no_client(model
         wait_until(lambda: process_facts.requests_in_lanes(server.pid) == 0, 10, "the lanes empty")
 
 
-@pytest.mark.parametrize("kind", [zmq.DEALER, zmq.REQ])
-def test_what_has_begun_is_answered_before_the_end(models: Path, kind: int) -> None:
+def test_what_has_begun_is_answered_before_the_end(models: Path) -> None:
     """SIGTERM: those that were taken get their answers, those that come later an error that says why."""
-    with RunningServer(*flags_for(models, "slow"), zmq=True) as server, ZmqClient(address(server), kind) as client:
+    with (
+        RunningServer(*flags_for(models, "slow"), zmq=True) as server,
+        ZmqClient(address(server)) as client,
+        ZmqClient(address(server), zmq.REQ) as patient,
+        ZmqClient(address(server)) as other,
+    ):
         client.ask({"id": 0, **predicting("slow", {"x": X})})
-        count = 4 if kind == zmq.DEALER else 1
-        for number in range(1, count + 1):  # each takes 0.3 s
+        for number in (1, 2, 3):  # each takes 0.3 s
             client.send({"id": number, **predicting("slow", {"x": X + number})})
-        wait_until(lambda: process_facts.requests_in_lanes(server.pid) >= count, LIMIT, "all in the lane")
+        patient.send({"id": 4, **predicting("slow", {"x": X + 4})})
+        wait_until(lambda: process_facts.requests_in_lanes(server.pid) >= 4, LIMIT, "all in the lane")
         server.send_signal(signal.SIGTERM)
-        if kind == zmq.DEALER:
-            with ZmqClient(address(server)) as other:  # connections are accepted still
-                wait_until(lambda: "error" in other.ask({"call": "models"}), LIMIT, "the end to begin")
-            client.send({"id": "late", **predicting("slow", {"x": X})})
-        found = {answer["id"]: answer for answer in client.gather(count + (kind == zmq.DEALER))}
-        for number in range(1, count + 1):
+        wait_until(lambda: "error" in other.ask({"call": "models"}), LIMIT, "the end to begin")
+        client.send({"id": "late", **predicting("slow", {"x": X})})
+        with ZmqClient(address(server)) as new:  # connections are accepted still
+            assert new.ask({"call": "models"})["error"] == "The server is stopping"
+        found = {answer["id"]: answer for answer in client.gather(4) + patient.gather(1)}
+        for number in (1, 2, 3, 4):
             assert not differs(found[number], y=X + number)
-        if kind == zmq.DEALER:
-            assert (found["late"]["code"], found["late"]["error"]) == (14, "The server is stopping")
+        assert (found["late"]["code"], found["late"]["error"]) == (14, "The server is stopping")
         assert server.wait(10) == 0
 
 

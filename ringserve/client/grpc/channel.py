@@ -10,6 +10,7 @@ import grpc
 from ringserve.client import failures
 from ringserve.client.grpc.forks import GATE
 from ringserve.client.tls import Tls, pem
+from ringserve.client.transport import nothing
 from ringserve.errors import Code, ServingError
 
 _MOST_BYTES: Final = (1 << 31) - 1  # of a message: what lengths in gRPC and protobuf can say
@@ -80,7 +81,7 @@ class GrpcChannel:
     ) -> Callable[[], object]:
         if _is_over(timeout):
             done(failures.late(timeout))
-            return _nothing
+            return nothing
         GATE.enter()
         try:
             call = self._method(method).future(_sendable(message), timeout=timeout, metadata=beside)
@@ -167,7 +168,3 @@ def _serving_error(error: Any, timeout: float | None) -> ServingError:
 def _is_over(timeout: float | None) -> bool:
     """gRPC itself may or may not make a call without any time."""
     return timeout is not None and timeout <= 0
-
-
-def _nothing() -> None:
-    """Cancels a call that was never made."""

@@ -14,6 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Final
 
+from ringserve.client import failures
 from ringserve.client.answers import Prediction
 from ringserve.client.grpc.streamed_messages import streamed_request
 from ringserve.errors import Code, ServingError
@@ -40,7 +41,7 @@ class Request:
             self.future.set_exception(error)
 
     def is_over(self) -> None:
-        self.fail(ServingError(Code.DEADLINE_EXCEEDED, f"No answer within {self.timeout or 0:.6g} s"))
+        self.fail(failures.late(self.timeout))
 
 
 class RequestQueue:
@@ -69,12 +70,12 @@ class RequestQueue:
             while may_wait and self._is_full() and not self._closed and self._error is None:
                 left = request.deadline - time.monotonic()
                 if left <= 0:
-                    raise ServingError(Code.DEADLINE_EXCEEDED, f"{self._most} requests before this one have no result yet")
+                    raise failures.no_room(self._most)
                 self._room.wait(min(left, threading.TIMEOUT_MAX))
             if self._error is not None:
                 raise self._error
             if self._closed:
-                raise ServingError(Code.FAILED_PRECONDITION, "The stream is closed")
+                raise failures.stream_closed()
             self._waiting.append(request)
             self._waiting_bytes += len(request.message)
             if self._idle:

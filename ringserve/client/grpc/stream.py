@@ -64,7 +64,7 @@ class GrpcStream:
 
     def cancel(self) -> None:
         """Ends the stream; requests without a result fail with CANCELLED."""
-        self._queue.fail(ServingError(Code.CANCELLED, "The stream was cancelled"))
+        self._queue.fail(failures.stream_cancelled())
         self._call.cancel()
 
     def _is_inside(self) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ringserve.client import failures
-from ringserve.client.each import Done, call_each, start_each
+from ringserve.client.call_future import call_started
+from ringserve.client.each import Done, start_each
 from ringserve.client.grpc.address import Address
 from ringserve.client.grpc.channel import GrpcChannel
 from ringserve.client.grpc.each import FEW, StreamedEach
@@ -15,6 +16,7 @@ from ringserve.client.grpc.stream import GrpcStream
 from ringserve.client.operations import Models, Operation, PredictEach
 from ringserve.client.per_process import PerProcess
 from ringserve.client.tls import Tls, with_texts
+from ringserve.client.transport import nothing
 from ringserve.errors import Code, ServingError
 from ringserve.streaming_messages import PREDICT_STREAM
 
@@ -35,7 +37,7 @@ class GrpcTransport:
 
     def call(self, operation: Operation[T], timeout: float | None) -> T:
         if isinstance(operation, PredictEach):
-            return cast(T, call_each(self, operation, timeout))
+            return call_started(self, operation, timeout)
         exchange = exchange_of(operation)
         message = exchange.message(operation)
         try:
@@ -55,7 +57,7 @@ class GrpcTransport:
             message = exchange.message(operation)
         except ServingError as error:
             done(error)
-            return _nothing
+            return nothing
         return channel.start(
             exchange.method, message, timeout, lambda outcome: done(_answer(exchange, operation, outcome)), beside(operation)
         )
@@ -111,7 +113,3 @@ def _in_words(error: ServingError, operation: Operation[Any]) -> ServingError:
         text = "TensorFlow Serving's gRPC API can't name the models, and this server has no grpc.health.v1.Health/List"
         return ServingError(error.code, text)
     return error
-
-
-def _nothing() -> None:
-    """Cancels a call that was never made."""

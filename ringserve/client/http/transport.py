@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from ringserve.client import failures
+from ringserve.client.call_future import call_started
 from ringserve.client.deadline import Deadline
-from ringserve.client.each import call_each, start_each
+from ringserve.client.each import start_each
 from ringserve.client.http.address import HttpAddress
 from ringserve.client.http.connections import HttpConnections
 from ringserve.client.http.conversation import HttpConversation
@@ -42,7 +43,7 @@ class HttpTransport:
 
     def call(self, operation: Operation[T], timeout: float | None) -> T:
         if isinstance(operation, PredictEach):
-            return cast(T, call_each(self, operation, timeout))
+            return call_started(self, operation, timeout)
         return cast(T, self._process().conversation.answer(operation, Deadline(timeout), HttpCall()))
 
     def start(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
+from ringserve.client.failures import again
 from ringserve.client.shm.work import Inside, Work
 from ringserve.errors import Code, ServingError
 from shm.producer import LaneProducer
@@ -115,7 +116,7 @@ class LaneWorks:
         return settled
 
     def _settle(self, work: Work, error: ServingError) -> bool:
-        if not work.settle(error):
+        if not work.settle(again(error)):
             return False
         self.to_tell -= work.tell is not None
         return True

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
+from ringserve.client.failures import again
 from ringserve.client.shm.limit import Limit
 from ringserve.errors import ServingError
 
@@ -58,5 +59,5 @@ class Opening(Generic[T]):
         self.wait(limit)
         result = self._result
         if isinstance(result, ServingError):
-            raise ServingError(result.code, result.message)  # a traceback of its own for each that waits
+            raise again(result)
         return cast(T, result)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from ringserve.client.answers import Array, Prediction
+from ringserve.client.failures import again
 from ringserve.client.operations import Predict, Which
 from ringserve.client.shm.lane import LaneOverError, ShmLane
 from ringserve.client.shm.limit import Limit
@@ -98,7 +99,7 @@ class ShmSlot:
         self._lane.wait(work)
         outcome = work.outcome
         if isinstance(outcome, ServingError):
-            raise ServingError(outcome.code, outcome.message)
+            raise again(outcome)
         self._outputs = self._in_place if outcome is None else outcome
 
     def _copy(self) -> Predict:

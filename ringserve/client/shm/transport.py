@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar, cast
 
 from ringserve.client.array_slot import ArraySlot
-from ringserve.client.failures import closed
+from ringserve.client.failures import again, closed
 from ringserve.client.operations import Operation, Predict, Which
 from ringserve.client.per_process import PerProcess
 from ringserve.client.shm.facts import ask
@@ -22,6 +22,7 @@ from ringserve.client.shm.session import ShmSession
 from ringserve.client.shm.slot import ShmSlot
 from ringserve.client.shm.started import MOST_TRIES, Started, StartedRequest
 from ringserve.client.slot import Slot
+from ringserve.client.transport import nothing
 from ringserve.errors import Code, ServingError
 
 T = TypeVar("T")
@@ -76,7 +77,7 @@ class ShmTransport:
             lane.wait(work)
             outcome = work.outcome
             if isinstance(outcome, ServingError):
-                raise ServingError(outcome.code, outcome.message)  # with a traceback of its own
+                raise again(outcome)
             return outcome
         raise worker_ended()
 
@@ -103,7 +104,7 @@ class ShmTransport:
             session = self._session()
         except ServingError as error:
             done(error)
-            return _nothing
+            return nothing
         if isinstance(operation, REQUESTS):
             request = StartedRequest(operation, session, limit, done)
             request.go()
@@ -172,7 +173,3 @@ def _close(process: PerProcess[_Sessions]) -> None:
 def _base(route: Route, limit: Limit) -> ShmLane:
     """The route's lane. Raises ServingError."""
     return route.open_base().result(limit)
-
-
-def _nothing() -> None:
-    """Cancels a call that was never made."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, Final
 
+from ringserve.client.failures import unforeseen
 from ringserve.client.shm.limit import Limit
-from ringserve.errors import Code, ServingError
+from ringserve.errors import ServingError
 from shm.producer import LaneProducer
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class Work(ABC):
             self.outcome = error
             over = True
         except Exception as error:  # whatever it is, somebody waits
-            self.outcome = ServingError(Code.INTERNAL, f"The answer can't be read: {type(error).__name__}: {error}")
+            self.outcome = unforeseen(error)
             over = True
         self.settled = over
         return over

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 import zmq
 
-from ringserve.client.failures import cancelled, closed, interrupted, late
-from ringserve.client.operations import Operation
+from ringserve.client.failures import again, cancelled, closed, interrupted, late, unforeseen
+from ringserve.client.operations import Operation, Predict
 from ringserve.client.tensor_message import Buffer, damaged, read_answer
+from ringserve.client.zmq.alike_answers import AlikeAnswers, alike_answers
 from ringserve.client.zmq.connection import Connection, Message
 from ringserve.client.zmq.messages import MOST_JOINED, answer_of, joined
 from ringserve.client.zmq.pool import ConnectionPool
@@ -201,6 +202,9 @@ class Submitter:
 
     def _settle_all(self, message: Message) -> None:
         header, frames = message
+        alike = None if frames else alike_answers(header)
+        if alike is not None and self._settle_alike(alike):
+            return
         answers = read_answer(header)
         for answer in answers if isinstance(answers, list) else (answers,):
             identifier = answer.get("id")
@@ -215,8 +219,18 @@ class Submitter:
             except ServingError as error:
                 outcome = error
             except Exception as error:
-                outcome = ServingError(Code.INTERNAL, f"The answer can't be read: {error!r}")
+                outcome = unforeseen(error)
             self._settle(call, outcome)
+
+    def _settle_alike(self, alike: AlikeAnswers) -> bool:
+        """False: they are to be looked at one by one."""
+        calls = list(map(self._open.get, alike.identifiers))
+        if not all([call is None or type(call.operation) is Predict for call in calls]):
+            return False
+        for call, prediction in zip(calls, alike.predictions, strict=True):
+            if call is not None:
+                self._settle(call, prediction)
+        return True
 
     def _fail_late(self) -> None:
         now, self._next_look = time.monotonic(), math.inf
@@ -263,7 +277,7 @@ class Submitter:
 
     def _fail(self, calls: list[Call], error: ServingError) -> None:
         for call in calls:
-            self._settle(call, ServingError(error.code, error.message))  # each has its own traceback
+            self._settle(call, again(error))
 
     def _settle(self, call: Call, outcome: Any) -> None:
         if self._open.pop(call.identifier, None) is None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
+from ringserve.client.call_future import call_started
 from ringserve.client.deadline import Deadline
 from ringserve.client.failures import closed, interrupted, late
-from ringserve.client.operations import Operation
+from ringserve.client.operations import Operation, Predict
 from ringserve.client.per_process import PerProcess
 from ringserve.client.tensor_message import Answer, Buffer, read_answer
+from ringserve.client.transport import nothing
 from ringserve.client.zmq.address import ZmqAddress
 from ringserve.client.zmq.connection import Connection
 from ringserve.client.zmq.keys import CurveKeys, CurveTexts
 from ringserve.client.zmq.messages import QUESTIONS, answer_of, request_parts
 from ringserve.client.zmq.pool import ConnectionPool
+from ringserve.client.zmq.request_templates import RequestTemplates
 from ringserve.client.zmq.submitter import Call, Submitter, identifiers
 from ringserve.errors import Code, ServingError
 
@@ -33,22 +36,26 @@ class ZmqTransport:
         """Raises ValueError for a URL of another form and for what is no key, OSError where a file of keys can't be read."""
         address, texts = ZmqAddress.of(url), None if keys is None else keys.read()
         self._identifier = identifiers()
+        self._templates = RequestTemplates()
         self._is_closed = False
         self._process = PerProcess(lambda: _Process(address, texts), _Process.close)
 
     def call(self, operation: Operation[T], timeout: float | None) -> T:
         deadline = Deadline(timeout)
         identifier = self._identifier()
-        parts = request_parts(operation, identifier, timeout)
+        parts = self._parts(operation, identifier, timeout)
         _check_time(timeout)
         process = self._made()
         for is_last in (not isinstance(operation, QUESTIONS), True):
             connection = process.pool.take()
             if connection is None:
-                return self._started(operation, deadline.left())
+                return call_started(self, operation, deadline.left())  # another thread's work
             try:
                 answer, frames = _exchanged(process.pool, connection, parts, identifier, deadline)
-            except ServingError as error:
+            except BaseException as error:
+                if not isinstance(error, ServingError):  # of a signal's handler, perhaps in the middle of a message
+                    connection.failure = interrupted()
+                    raise
                 was_lost = error is connection.failure and error.code is Code.UNAVAILABLE and connection.is_up
                 if is_last or not was_lost:
                     raise
@@ -64,14 +71,14 @@ class ZmqTransport:
         process = self._made()
         try:
             identifier = self._identifier()
-            parts = request_parts(operation, identifier, timeout)
+            parts = self._parts(operation, identifier, timeout)
             _check_time(timeout)
         except ServingError as error:
             done(error)
-            return _nothing
+            return nothing
         # The caller may change its arrays as soon as this returns.
-        own = [part if isinstance(part, bytes) else bytes(part) for part in parts]
-        return process.submitter().submit(Call(identifier, [*own], operation, timeout, done))
+        own: list[Buffer] = [part if isinstance(part, bytes) else bytes(part) for part in parts]
+        return process.submitter().submit(Call(identifier, own, operation, timeout, done))
 
     def close(self) -> None:
         self._is_closed = True
@@ -89,24 +96,13 @@ class ZmqTransport:
             raise closed()
         return self._process.get()
 
-    def _started(self, operation: Operation[T], timeout: float | None) -> T:
-        """Another thread's work, waited for."""
-        over = threading.Event()
-        outcomes: list[Any] = []
-
-        def done(outcome: Any) -> None:
-            outcomes.append(outcome)
-            over.set()
-
-        cancel = self.start(operation, timeout, done)
-        try:
-            over.wait()
-        except BaseException:
-            cancel()
-            raise
-        if isinstance(outcomes[0], ServingError):
-            raise outcomes[0]
-        return cast(T, outcomes[0])
+    def _parts(self, operation: Operation[Any], identifier: bytes, timeout: float | None) -> list[Buffer]:
+        """Raises ServingError."""
+        if type(operation) is Predict:
+            message = self._templates.message(operation, identifier, timeout)
+            if message is not None:
+                return [message]
+        return request_parts(operation, identifier, timeout)
 
 
 class _Process:
@@ -180,7 +176,3 @@ def _found(connection: Connection, header: Buffer, identifier: bytes) -> Answer 
 def _check_time(timeout: float | None) -> None:
     if timeout is not None and timeout <= 0:
         raise late(timeout)
-
-
-def _nothing() -> None:
-    """Cancels a call that was never made."""

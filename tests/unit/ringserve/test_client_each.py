@@ -9,7 +9,8 @@ import pytest
 from answering_server import singles
 from played_transport import PlayedTransport, half, prediction
 
-from ringserve.client.each import call_each, start_each
+from ringserve.client.call_future import call_started
+from ringserve.client.each import start_each
 from ringserve.client.operations import Operation, Predict, PredictEach
 from ringserve.errors import Code, ServingError
 from ringserve.tensor import BY_NAME
@@ -37,7 +38,7 @@ def number(operation: Predict) -> float:
 @pytest.mark.parametrize("count", [1, 5, 3000])
 def test_every_row(count: int) -> None:
     transport = EachTransport(half)
-    found = call_each(transport, each(*range(count)), 20)
+    found = call_started(transport, each(*range(count)), 20)
     np.testing.assert_array_equal(found["y"], np.arange(count) / 2 + 2)
     assert (found.model, found.version, found.errors) == ("half", 7, {})
     assert [tuple(asked.inputs["x"][1]) for asked in transport.operations] == [(1,)] * count
@@ -49,7 +50,7 @@ def test_every_row(count: int) -> None:
 def test_flat_arrays_of_more_dimensions() -> None:
     transport = EachTransport(lambda operation: prediction(y=np.asarray(operation.inputs["x"][2])))
     operation = PredictEach(("m", None, None), "", {"x": (FLOAT, (2, 3), np.arange(6, dtype=np.float32))})
-    assert call_each(transport, operation, None)["y"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert call_started(transport, operation, None)["y"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_rows_that_fail_do_so_alone() -> None:
@@ -58,7 +59,7 @@ def test_rows_that_fail_do_so_alone() -> None:
             raise ServingError(Code.INVALID_ARGUMENT, "one")
         return half(operation)
 
-    found = call_each(EachTransport(odd), each(0, 1, 2), 20)
+    found = call_started(EachTransport(odd), each(0, 1, 2), 20)
     assert found["y"].tolist() == [2.0, 0.0, 3.0]
     assert {index: error.message for index, error in found.errors.items()} == {1: "one"}
 
@@ -69,7 +70,7 @@ def test_strings_of_rows_that_failed_are_empty() -> None:
             raise ServingError(Code.INVALID_ARGUMENT, "none")
         return prediction(s=np.array([b"text"], object))
 
-    assert call_each(EachTransport(odd), each(0, 1), 20)["s"].tolist() == [b"", b"text"]
+    assert call_started(EachTransport(odd), each(0, 1), 20)["s"].tolist() == [b"", b"text"]
 
 
 def test_all_fail() -> None:
@@ -80,20 +81,22 @@ def test_all_fail() -> None:
         raise ServingError(Code.NOT_FOUND, f"number {number(operation):.0f}")
 
     with pytest.raises(ServingError, match="no such model"):
-        call_each(EachTransport(alike), each(0, 1), 20)
-    found = call_each(EachTransport(differently), each(0, 1), 20)
+        call_started(EachTransport(alike), each(0, 1), 20)
+    found = call_started(EachTransport(differently), each(0, 1), 20)
     assert (dict(found), found.model) == ({}, "half")
     assert [found.errors[index].message for index in range(2)] == ["number 0", "number 1"]
 
 
 def test_outputs_that_are_no_rows() -> None:
     with pytest.raises(ServingError, match=r"Output 'y' has the shape \[\], not a row") as caught:
-        call_each(EachTransport(lambda _: prediction(y=singles(1))), each(0, 1), 20)
+        call_started(EachTransport(lambda _: prediction(y=singles(1))), each(0, 1), 20)
     assert caught.value.code is Code.FAILED_PRECONDITION
 
 
 def test_outputs_that_differ() -> None:
-    found = call_each(EachTransport(lambda asked: prediction(y=np.zeros((1, 2 + (number(asked) == 1))))), each(0, 1, 2), 20)
+    found = call_started(
+        EachTransport(lambda asked: prediction(y=np.zeros((1, 2 + (number(asked) == 1))))), each(0, 1, 2), 20
+    )
     assert found["y"].shape == (3, 2)
     assert list(found.errors) == [1]
     assert found.errors[1].code is Code.FAILED_PRECONDITION
@@ -126,4 +129,4 @@ def test_a_client_that_is_closed_meanwhile() -> None:
     transport = EachTransport()
     transport.close()
     with pytest.raises(ServingError, match="The client is closed"):
-        call_each(transport, each(0, 1), 20)
+        call_started(transport, each(0, 1), 20)
