@@ -42,6 +42,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
 
 _MOST_TOGETHER: Final = 1 << 16  # requests of one message
+_AT_ONCE: Final = 1024  # of those that are looked at in one turn of the loop
 _MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))  # first bytes
 _ARRAYS: Final = frozenset(bytes((first,)) for first in (*range(0x90, 0xA0), 0xDC, 0xDD))
 _STOPPING: Final = ServingError(Code.UNAVAILABLE, "The server is stopping")
@@ -62,16 +63,15 @@ class Dispatcher:
         self._patterns = Patterns()
         self._alike: dict[Pattern, tuple[list[bytes], list[Reply]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_behind = False  # the client whose message is looked at
 
     def take(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None:
         """A message has come. Raises nothing."""
         router = self._router
-        self._is_behind = bool(router.behind) and identity in router.behind and router.is_behind(identity)
+        is_behind = bool(router.behind) and identity in router.behind and router.is_behind(identity)
         if header[:1] in _ARRAYS:
-            self._take_several(identity, delimited, header, frames)
+            self._take_several(identity, delimited, header, frames, is_behind)
         else:
-            self._take_one(header, frames, SingleReply(self._router, identity, delimited, self.count))
+            self._take_one(header, frames, SingleReply(router, identity, delimited, self.count), is_behind)
 
     def take_burst(self, identities: Sequence[bytes], headers: Sequence[bytes]) -> None:
         """Messages of one part each have come. Raises nothing."""
@@ -108,10 +108,12 @@ class Dispatcher:
             as_serving_error(error)  # is logged; they may do better alone
             return False
 
-    def _take_several(self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview]) -> None:
+    def _take_several(
+        self, identity: bytes, delimited: bool, header: bytes, frames: Sequence[memoryview], is_behind: bool
+    ) -> None:
         shared = SharedReply(self._router, identity, delimited, self.count)
         count, at = _array_head(header)
-        if count >= FEW and not frames and (len(header) - at) % count == 0:
+        if count >= FEW and not frames and not is_behind and (len(header) - at) % count == 0:
             burst = self._burst(matrix_of(header, count, at))
             if burst is not None and self._go_together(burst, shared, functools.partial(shared.expect, count)):
                 return
@@ -121,11 +123,22 @@ class Dispatcher:
             self._refuse(None, error, SingleReply(self._router, identity, delimited, self.count))
             return
         shared.expect(len(messages))
-        for message in messages:
-            self._take_one(message, frames, shared)
+        self._take_some(messages, 0, frames, shared, is_behind)
 
-    def _take_one(self, message: bytes, frames: Sequence[memoryview], reply: Reply) -> None:
-        if self.stopping or self._is_behind:
+    def _take_some(
+        self, messages: Sequence[bytes], begin: int, frames: Sequence[memoryview], reply: Reply, is_behind: bool
+    ) -> None:
+        """Of very many, others have their turns in between."""
+        end = begin + _AT_ONCE
+        for message in messages[begin:end]:
+            self._take_one(message, frames, reply, is_behind)
+        if begin:
+            self.flush()
+        if end < len(messages):
+            asyncio.get_running_loop().call_soon(self._take_some, messages, end, frames, reply, is_behind)
+
+    def _take_one(self, message: bytes, frames: Sequence[memoryview], reply: Reply, is_behind: bool) -> None:
+        if self.stopping or is_behind:
             self._refuse(_identifier(message), _STOPPING if self.stopping else _BEHIND, reply)
             return
         pattern = None if frames else self._patterns.find(message)

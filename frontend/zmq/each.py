@@ -144,6 +144,8 @@ def _portions(each: Any, request: TensorRequest) -> tuple[int, int]:
     lengths = {tensor.shape[0] if tensor.shape else 0 for tensor in request.inputs.values()}
     if len(lengths) != 1 or any(isinstance(tensor.data, list) for tensor in request.inputs.values()):
         raise _bad("expected it with numeric inputs that have as many rows, all of them")
+    if any(0 in tensor.shape[1:] for tensor in request.inputs.values()):  # any number of them takes no bytes
+        raise _bad("expected it with rows that have numbers")
     (rows,) = lengths
     if not rows or rows % rows_each or rows // rows_each > _MOST:
         raise _bad(f"{rows} rows; expected a multiple of {rows_each}, for at most {_MOST} requests")

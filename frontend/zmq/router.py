@@ -116,9 +116,9 @@ class Router:
             self._keep(identity, delimited, parts)
 
     def send_each(self, identities: Sequence[bytes], answers: Sequence[bytes]) -> None:
-        """Answers of one small part each, each to its client."""
+        """Answers of one part each and of one length, each to its client."""
         done = 0
-        if not self._unsent:
+        if not self._unsent and len(answers[0]) < _COUNTED_FROM:
             send = self._send
             with suppress(zmq.ZMQError):  # it is tried again below, and looked at there
                 for identity, answer in zip(identities, answers, strict=True):

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ringserve.client import questions
 from ringserve.client.answers import Classification, Metadata, Prediction, Predictions, Regression, VersionState
-from ringserve.client.deadline import Deadline, limit
+from ringserve.client.deadline import DEFAULT_TIMEOUT, Deadline, limit
 from ringserve.client.example_features import Example
 from ringserve.client.input_tensors import Lookup
 from ringserve.client.known_signatures import KnownSignatures, SignatureNeeded, named_signature
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ringserve.client.zmq.keys import CurveKeys
 
 T = TypeVar("T")
-
-DEFAULT_TIMEOUT: Final = 60.0
 
 
 class AsyncClient:
@@ -63,10 +61,9 @@ class AsyncClient:
         key: str | None = None,
     ) -> Prediction:
         """The signature's outputs, or those that `outputs` names. Inputs are as `Client.predict` takes them."""
-        deadline = Deadline(self._seconds(timeout))
         words = PredictWords.of(model, version, label, signature, outputs, key)
-        operation = await self._with_inputs(partial(words.predict, inputs), words, deadline)
-        return await self._answer(operation, deadline.left())
+        operation, left = await self._with_inputs(partial(words.predict, inputs), words, self._seconds(timeout))
+        return await self._answer(operation, left)
 
     async def predict_each(
         self,
@@ -81,10 +78,9 @@ class AsyncClient:
         key: str | None = None,
     ) -> Predictions:
         """Many requests in one call: row i of every input is request i, and is answered as if it had come alone."""
-        deadline = Deadline(self._seconds(timeout))
         words = PredictWords.of(model, version, label, signature, outputs, key)
-        operation = await self._with_inputs(partial(words.predict_each, inputs), words, deadline)
-        return await self._answer(operation, deadline.left())
+        operation, left = await self._with_inputs(partial(words.predict_each, inputs), words, self._seconds(timeout))
+        return await self._answer(operation, left)
 
     async def classify(
         self,
@@ -99,9 +95,9 @@ class AsyncClient:
         key: str | None = None,
     ) -> Classification:
         """`examples`: for each a dict of features (numbers, texts, or lists of them), or the bytes of a tf.Example."""
-        deadline = Deadline(self._seconds(timeout))
+        seconds = self._seconds(timeout)
         words = ExampleWords.of(model, version, label, signature, examples, context, key)
-        return await self._answer(words.classify(), deadline.left())
+        return await self._answer(words.classify(), seconds)
 
     async def regress(
         self,
@@ -116,9 +112,9 @@ class AsyncClient:
         key: str | None = None,
     ) -> Regression:
         """As `classify`; a value for each example."""
-        deadline = Deadline(self._seconds(timeout))
+        seconds = self._seconds(timeout)
         words = ExampleWords.of(model, version, label, signature, examples, context, key)
-        return await self._answer(words.regress(), deadline.left())
+        return await self._answer(words.regress(), seconds)
 
     async def status(self, model: str, version: int | None = None, *, timeout: float | None = None) -> list[VersionState]:
         """Of every version that the server has known, or of one of them."""
@@ -155,14 +151,17 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _with_inputs(self, make: Callable[[Lookup], T], words: PredictWords, deadline: Deadline) -> T:
-        """Asks the server for the signatures where the inputs don't say all."""
+    async def _with_inputs(
+        self, make: Callable[[Lookup], T], words: PredictWords, seconds: float | None
+    ) -> tuple[T, float | None]:
+        """Asks the server for the signatures where the inputs don't say all. Returns what is left of the seconds, too."""
         try:
-            return make(lambda: self._signatures.find(words.which, words.signature))
+            return make(lambda: self._signatures.find(words.which, words.signature)), seconds
         except SignatureNeeded:
-            metadata = await self._answer(MetadataOf(words.which), deadline.left())
+            deadline = Deadline(seconds)
+            metadata = await self._answer(MetadataOf(words.which), seconds)
         self._signatures.keep(words.which, metadata)
-        return make(lambda: named_signature(metadata, words.signature))
+        return make(lambda: named_signature(metadata, words.signature)), deadline.left()
 
     async def _answer(self, operation: Operation[T], seconds: float | None) -> T:
         answers = self._answers_here()
@@ -170,7 +169,7 @@ class AsyncClient:
         cancel = self._transport.start(operation, seconds, partial(answers.put, waiting))
         try:
             return await waiting
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit):  # or nobody will ever go on with this
             cancel()
             raise
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ringserve.client import questions
 from ringserve.client.answers import Classification, Metadata, Prediction, Predictions, Regression, VersionState
 from ringserve.client.array_slot import ArraySlot
 from ringserve.client.call_future import CallFuture
 from ringserve.client.call_window import CallWindow
-from ringserve.client.deadline import Deadline, limit
+from ringserve.client.deadline import DEFAULT_TIMEOUT, limit
 from ringserve.client.example_features import Example
 from ringserve.client.input_tensors import input_tensors
 from ringserve.client.key import checked_key
@@ -21,6 +21,7 @@ from ringserve.client.names import checked_outputs, checked_which
 from ringserve.client.operations import MetadataOf, Models, Predict, Which
 from ringserve.client.prediction_stream import PredictionStream
 from ringserve.client.questions import ExampleWords, PredictWords
+from ringserve.client.signature_lookup import SignatureLookup
 from ringserve.client.slot import Slot
 from ringserve.client.tls import Tls
 from ringserve.client.transport import SlotTransport, StreamTransport
@@ -30,8 +31,6 @@ from ringserve.signature import Signature
 
 if TYPE_CHECKING:
     from ringserve.client.zmq.keys import CurveKeys
-
-DEFAULT_TIMEOUT: Final = 60.0
 
 
 class Client:
@@ -84,9 +83,9 @@ class Client:
         they have; plain numbers and lists of them take the input's. Where that, or the alias, is not known yet, the server
         is asked for the model's signatures first; they are remembered for 30 s.
         """
-        deadline = Deadline(self._seconds(timeout))
-        operation = self._predict(model, version, label, signature, inputs, outputs, key, deadline.seconds)
-        return self._transport.call(operation, deadline.left())
+        seconds = self._seconds(timeout)
+        operation, left = self._predict(model, version, label, signature, inputs, outputs, key, seconds)
+        return self._transport.call(operation, left)
 
     def submit(
         self,
@@ -104,10 +103,10 @@ class Client:
 
         How many there are at a time is for the caller to limit; for many small requests `stream` is quicker.
         """
-        deadline = Deadline(self._seconds(timeout))
-        operation = self._predict(model, version, label, signature, inputs, outputs, key, deadline.seconds)
+        seconds = self._seconds(timeout)
+        operation, left = self._predict(model, version, label, signature, inputs, outputs, key, seconds)
         future: CallFuture[Prediction] = CallFuture()
-        future.start(self._transport, operation, deadline.left())
+        future.start(self._transport, operation, left)
         return future
 
     def predict_each(
@@ -126,10 +125,10 @@ class Client:
 
         All inputs are numbers. Those that fail are in the answer's `errors`; ServingError where all have failed alike.
         """
-        deadline = Deadline(self._seconds(timeout))
         words = PredictWords.of(model, version, label, signature, outputs, key)
-        operation = words.predict_each(inputs, lambda: self._signature(words.which, signature, deadline.seconds))
-        return self._transport.call(operation, deadline.left())
+        lookup = SignatureLookup(self._signature, words.which, signature, self._seconds(timeout))
+        operation = words.predict_each(inputs, lookup)
+        return self._transport.call(operation, lookup.left)
 
     def submit_each(
         self,
@@ -144,11 +143,11 @@ class Client:
         key: str | None = None,
     ) -> Future[Predictions]:
         """As `predict_each`, without waiting."""
-        deadline = Deadline(self._seconds(timeout))
         words = PredictWords.of(model, version, label, signature, outputs, key)
-        operation = words.predict_each(inputs, lambda: self._signature(words.which, signature, deadline.seconds))
+        lookup = SignatureLookup(self._signature, words.which, signature, self._seconds(timeout))
+        operation = words.predict_each(inputs, lookup)
         future: CallFuture[Predictions] = CallFuture()
-        future.start(self._transport, operation, deadline.left())
+        future.start(self._transport, operation, lookup.left)
         return future
 
     def stream(
@@ -197,9 +196,9 @@ class Client:
         """`examples`: for each a dict of features (numbers, texts, or lists of them), or the bytes of a tf.Example;
         `context`: features that all of them have, where an example has none of that name itself.
         """
-        deadline = Deadline(self._seconds(timeout))
+        seconds = self._seconds(timeout)
         words = ExampleWords.of(model, version, label, signature, examples, context, key)
-        return self._transport.call(words.classify(), deadline.left())
+        return self._transport.call(words.classify(), seconds)
 
     def regress(
         self,
@@ -214,9 +213,9 @@ class Client:
         key: str | None = None,
     ) -> Regression:
         """As `classify`; a value for each example."""
-        deadline = Deadline(self._seconds(timeout))
+        seconds = self._seconds(timeout)
         words = ExampleWords.of(model, version, label, signature, examples, context, key)
-        return self._transport.call(words.regress(), deadline.left())
+        return self._transport.call(words.regress(), seconds)
 
     def status(self, model: str, version: int | None = None, *, timeout: float | None = None) -> list[VersionState]:
         """Of every version that the server has known, or of one of them."""
@@ -267,10 +266,12 @@ class Client:
         outputs: Sequence[str] | None,
         key: str | None,
         seconds: float | None,
-    ) -> Predict:
+    ) -> tuple[Predict, float | None]:
+        """The operation, and what is left of its seconds."""
         which = checked_which(model, version, label, signature)
-        tensors = input_tensors(inputs, lambda: self._signature(which, signature, seconds))
-        return Predict(which, signature, tensors, checked_outputs(outputs), checked_key(key))
+        lookup = SignatureLookup(self._signature, which, signature, seconds)
+        tensors = input_tensors(inputs, lookup)
+        return Predict(which, signature, tensors, checked_outputs(outputs), checked_key(key)), lookup.left
 
     def _signature(self, which: Which, name: str, seconds: float | None) -> Signature:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+DEFAULT_TIMEOUT: Final = 60.0  # seconds, of a client's calls
+
 _LONGEST: Final = 1e9  # seconds, more than 30 years; clocks and protocols can't count on for ever
 
 

@@ -11,8 +11,9 @@ from ringserve.client.answers import Prediction
 from ringserve.client.operation_stream import OperationStream
 from ringserve.client.operations import Predict
 
-#: As `Client.predict` takes it, to an operation; the last argument is the seconds that there are for it.
-MakePredict = Callable[..., Predict]
+#: As `Client.predict` takes it, to an operation. The last argument is the seconds that there are for it; those that are left
+#: are returned, too.
+MakePredict = Callable[..., tuple[Predict, float | None]]
 
 
 class PredictionStream:
@@ -49,8 +50,8 @@ class PredictionStream:
         of the same stream.
         """
         seconds = self._seconds(timeout)
-        operation = self._make(model, version, label, signature, inputs, outputs, self._key, seconds)
-        return self._way.submit(operation, seconds)
+        operation, left = self._make(model, version, label, signature, inputs, outputs, self._key, seconds)
+        return self._way.submit(operation, left)
 
     def predict(self, model: str, inputs: Any, **named: Any) -> Prediction:
         """Submits and waits."""

@@ -126,7 +126,11 @@ def test_a_client_that_does_not_read_until_much_later(models: Path) -> None:
                 if number == first:
                     os.kill(server.process("worker cpu:0"), signal.SIGSTOP)
                 client.send({"id": number, **predicting("half_plus_two", {"x": numbers + number})})
-            wait_until(lambda: process_facts.requests_in_lanes(server.pid) >= count - first, LIMIT, lambda: f"{process_facts.requests_in_lanes(server.pid)} of the last ones in the lane")
+            wait_until(
+                lambda: process_facts.requests_in_lanes(server.pid) >= count - first,
+                LIMIT,
+                lambda: f"{process_facts.requests_in_lanes(server.pid)} of the last ones in the lane",
+            )
             os.kill(server.process("worker cpu:0"), signal.SIGCONT)
             wait_until(lambda: process_facts.requests_in_lanes(server.pid) == 0, LIMIT, "all answered")
             time.sleep(0.1)  # as long as a client likes
@@ -153,7 +157,10 @@ def test_clients_that_vanish_in_the_middle(models: Path) -> None:
                 if client.socket.poll(20):
                     client.receive()
                 client.close()
-            raw = [raw_connection(server, part) for part in (b"", b"\xff", GREETING, GREETING + READY[:20], GREETING + READY + HALF)]
+            raw = [
+                raw_connection(server, part)
+                for part in (b"", b"\xff", GREETING, GREETING + READY[:20], GREETING + READY + HALF)
+            ]
             for connection in raw[::2]:
                 connection.close()
             os.kill(worker, signal.SIGCONT)

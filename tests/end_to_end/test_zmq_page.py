@@ -38,7 +38,7 @@ def test_the_client_of_the_page(server: RunningServer) -> None:
 def test_the_bytes_of_the_page(server: RunningServer) -> None:
     (dump,) = re.findall(r"```\n(84 .*?)```", PAGE, re.DOTALL)
     message = bytes.fromhex("".join(re.split(r" {2,}", line)[0] for line in dump.splitlines()))
-    x = np.float32([1, 2, 5])
+    x = np.array([1, 2, 5], np.float32)
     request = {"v": 1, "model": "half_plus_two", "id": 7, "inputs": [["x", "float", x.shape, x.tobytes()]]}
     assert message == msgpack.packb(request)
     assert f"takes {len(message)} bytes" in " ".join(PAGE.split())

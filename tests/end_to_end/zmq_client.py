@@ -99,12 +99,12 @@ class ZmqClient:
 
     def receive(self, seconds: float = PATIENCE) -> tuple[Any, list[bytes]]:
         """The next message: its header unpacked, and its frames."""
-        assert self.socket.poll(seconds * 1000), f"no answer in {seconds} s"
+        assert self.socket.poll(round(seconds * 1000)), f"no answer in {seconds} s"
         header, *frames = self.socket.recv_multipart()
         return msgpack.unpackb(header, unicode_errors="surrogateescape"), frames
 
     def nothing_comes(self, seconds: float) -> bool:
-        return not self.socket.poll(seconds * 1000)
+        return not self.socket.poll(round(seconds * 1000))
 
     def ask(self, message: Any, *frames: bytes | memoryview) -> Any:
         """The answer to a message, without its frames."""

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 import msgpack
-import zmq
 
 from end_to_end.waiting import wait_until
 from end_to_end.zmq_client import Fields, ZmqClient
@@ -143,7 +142,7 @@ class _Conversation:
             if not load._stopping.is_set():
                 self._fill(load._window)
             if self._client.socket.poll(100):
-                while self._client.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+                while self._client.socket.poll(0):
                     self._take(self._client.socket.recv_multipart())
             self._give_up(load._patience)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from ringserve.client.socket_path import socket_path
+
 DEFAULT_PORT: Final = 8500
 _SUPPORTED: Final = "grpc://host:port, grpcs://host:port (TLS) and grpc+unix:///path/of/a/socket are supported"
 
@@ -22,17 +24,10 @@ class Address(NamedTuple):
         if not separator:
             raise ValueError(f"{url!r} has no scheme: {_SUPPORTED}")
         if scheme == "grpc+unix":
-            return cls(_socket(url), secure=False)
+            return cls(f"unix:{socket_path(url, scheme)}", secure=False)
         if scheme in ("grpc", "grpcs"):
             return cls(_host_and_port(url), secure=scheme == "grpcs")
         raise ValueError(f"{url!r} has the scheme {scheme!r}: only {_SUPPORTED}")
-
-
-def _socket(url: str) -> str:
-    path = url.removeprefix("grpc+unix://")
-    if not path.startswith("/"):
-        raise ValueError(f"{url!r} is not grpc+unix:///path/of/a/socket: the path begins with a slash")
-    return f"unix:{path}"
 
 
 def _host_and_port(url: str) -> str:

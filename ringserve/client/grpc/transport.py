@@ -37,7 +37,7 @@ class GrpcTransport:
 
     def call(self, operation: Operation[T], timeout: float | None) -> T:
         if isinstance(operation, PredictEach):
-            return call_started(self, operation, timeout)
+            return cast(T, call_started(self, operation, timeout))
         exchange = exchange_of(operation)
         message = exchange.message(operation)
         try:

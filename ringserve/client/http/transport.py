@@ -43,7 +43,7 @@ class HttpTransport:
 
     def call(self, operation: Operation[T], timeout: float | None) -> T:
         if isinstance(operation, PredictEach):
-            return call_started(self, operation, timeout)
+            return cast(T, call_started(self, operation, timeout))
         return cast(T, self._process().conversation.answer(operation, Deadline(timeout), HttpCall()))
 
     def start(

@@ -7,11 +7,11 @@ from typing import Any
 
 from ringserve.channel import Message
 from ringserve.client.fact_answers import question
+from ringserve.client.operation_answers import answer_of
 from ringserve.client.operations import Operation
 from ringserve.client.shm.control import close_all
 from ringserve.client.shm.limit import Limit
 from ringserve.client.shm.session import ShmSession
-from ringserve.client.zmq.messages import answer_of
 from ringserve.errors import Code, ServingError
 
 

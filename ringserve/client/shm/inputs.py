@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ringserve.client.answers import Array
-from ringserve.client.shm.terms import Form, LaneTerms
+from ringserve.client.shm.declared_rows import Form
+from ringserve.client.shm.terms import LaneTerms
 from ringserve.client.tensors import Tensor
 from ringserve.default_value import DefaultValue
 from ringserve.errors import Code, ServingError

@@ -60,7 +60,8 @@ class ShmLane:
         self._works = LaneWorks(self._producer)
         self._leader: Work | Watch | None = None
         self._followers: deque[Work] = deque()
-        self.reservations = 0
+        self._reservations = 0
+        self._dropped: deque[Reservation] = deque()  # to be given back
         self._over = False  # nothing is in it any more, nor will be
         self._shut = False
         watch.add(self)
@@ -73,6 +74,10 @@ class ShmLane:
     def idle(self) -> bool:
         """No request of it is under way."""
         return self._works.idle
+
+    @property
+    def has_reservations(self) -> bool:
+        return self._reservations > len(self._dropped)
 
     def submit(self, work: Work) -> None:
         """Put it into the lane, or have it wait for room there. Raises LaneOverError, and ServingError (UNAVAILABLE) where
@@ -205,16 +210,26 @@ class ShmLane:
             if not self.usable:
                 raise LaneOverError
             self.used = time.monotonic_ns()
+            while self._dropped:
+                self._give_back(self._dropped.popleft())
             reservation = self._producer.reserve(rows)
-            self.reservations += reservation is not None
+            self._reservations += reservation is not None
             return reservation
 
     def give_back(self, reservation: Reservation) -> None:
         """As soon as its last request is answered."""
         with self._lock:
-            self.reservations -= 1
-            if not self._over:
-                self._producer.give_back(reservation)
+            self._give_back(reservation)
+
+    def drop(self, reservation: Reservation) -> None:
+        """Give it back before the next one is made. In any thread, at any moment: it takes no lock."""
+        self._dropped.append(reservation)
+
+    def _give_back(self, reservation: Reservation) -> None:
+        """With the lock."""
+        self._reservations -= 1
+        if not self._over:
+            self._producer.give_back(reservation)
 
     def retire(self) -> None:
         """Nothing more is to be submitted."""

@@ -41,6 +41,10 @@ def placed(operation: Request, route: Route, base: ShmLane, limit: Limit, tell: 
 
 def _predict(operation: Predict, route: Route, base: ShmLane, limit: Limit, tell: Tell | None) -> Place:
     terms = base.terms
+    columns = terms.rows.columns(operation.inputs)
+    if columns is not None:
+        chosen = chosen_outputs(operation.outputs, terms.signature)
+        return base, RowsWork(columns, len(columns[0]), chosen, terms, limit, tell)
     inputs = checked_inputs(operation.inputs, terms.signature)
     chosen = chosen_outputs(operation.outputs, terms.signature)
     form, rows = form_of(inputs)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from ringserve.client.operations import Which
+from ringserve.client.shm.declared_rows import Form
 from ringserve.client.shm.lane import LaneOverError, ShmLane
 from ringserve.client.shm.lane_works import full
 from ringserve.client.shm.limit import NO_LIMIT, Limit
 from ringserve.client.shm.opening import Opening
-from ringserve.client.shm.terms import Form
 from ringserve.errors import Code, ServingError
 from ringserve.tensor import DTYPES
 from shm.reservation import Reservation

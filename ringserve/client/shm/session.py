@@ -87,7 +87,7 @@ class ShmSession:
         with self._lock:
             count = len(self._lanes) + self._opening
             self._opening += 1
-            idle = [lane for lane in self._lanes.values() if lane.idle and not lane.reservations]
+            idle = [lane for lane in self._lanes.values() if lane.idle and not lane.has_reservations]
         if count >= _MOST_LANES and idle:
             min(idle, key=_last_use).retire()
         self._control.ask(message, NO_LIMIT, lambda told, fds: self._on_opened(opening, told, fds))

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from ringserve.client.answers import Array, Prediction
+from ringserve.client.deadline import limit as checked_limit
 from ringserve.client.failures import again
 from ringserve.client.operations import Predict, Which
 from ringserve.client.shm.lane import LaneOverError, ShmLane
@@ -88,7 +89,7 @@ class ShmSlot:
     def run(self, timeout: float | None = None) -> None:
         if self._is_closed:
             raise ServingError(Code.FAILED_PRECONDITION, "The slot is closed")
-        limit = Limit.of(self._timeout if timeout is None else timeout)
+        limit = Limit.of(self._timeout if timeout is None else checked_limit(timeout))
         self._outputs = {}
         work = SlotWork(self._reservation, self._lane.terms, limit)
         try:
@@ -122,4 +123,5 @@ class ShmSlot:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if not self._is_closed:  # without a lock: it may be this very thread that holds it
+            self._lane.drop(self._reservation)

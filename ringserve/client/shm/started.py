@@ -26,6 +26,8 @@ MOST_TRIES: Final = 10
 class Started:
     """Of any operation. `settle` it with the outcome; `cancel` it."""
 
+    __slots__ = ("_done", "_in_lane", "_is_over", "_lock", "limit")
+
     def __init__(self, limit: Limit, done: Callable[[Any], None]) -> None:
         self.limit = limit
         self._done = done
@@ -55,6 +57,8 @@ class Started:
 
 class StartedRequest(Started):
     """One that a worker answers."""
+
+    __slots__ = ("_is_delayed", "_may_open", "_operation", "_route", "_session", "_tries")
 
     def __init__(self, operation: Request, session: ShmSession, limit: Limit, done: Callable[[Any], None]) -> None:
         super().__init__(limit, done)

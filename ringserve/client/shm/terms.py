@@ -8,14 +8,12 @@ from typing import Any, Final
 
 from ringserve.client.answers import Source
 from ringserve.client.fact_answers import metadata_of
+from ringserve.client.shm.declared_rows import DeclaredRows, Form
 from ringserve.client.tensor_message import damaged, number, sequence, text
 from ringserve.default_value import DefaultValue
 from ringserve.signature import Signature
 from ringserve.tensor import DType, dtype_of
 from shm.layout import Column, LaneSpec
-
-#: The rows of a request: dtype number and shape of one row, for each input.
-Form = tuple[tuple[int, tuple[int, ...]], ...]
 
 _MOST_COLUMNS: Final = 1 << 16
 _MOST_BYTES: Final = 1 << 46  # of a lane; no machine maps more
@@ -32,6 +30,7 @@ class LaneTerms:
     form: Form | None
     spec: LaneSpec
     output_dtypes: tuple[DType, ...]
+    rows: DeclaredRows
 
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> LaneTerms:
@@ -53,6 +52,7 @@ class LaneTerms:
             form or None,
             spec,
             tuple(spec.dtype for spec in signature.outputs),
+            DeclaredRows(signature, form, spec.rows // 2),
         )
 
     @property

@@ -6,9 +6,11 @@ import threading
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from ringserve.client.answers import Prediction
 from ringserve.client.array_slot import ArraySlot
+from ringserve.client.deadline import limit as checked_limit
 from ringserve.client.failures import again, closed
 from ringserve.client.operations import Operation, Predict, Which
 from ringserve.client.per_process import PerProcess
@@ -22,13 +24,11 @@ from ringserve.client.shm.session import ShmSession
 from ringserve.client.shm.slot import ShmSlot
 from ringserve.client.shm.started import MOST_TRIES, Started, StartedRequest
 from ringserve.client.slot import Slot
+from ringserve.client.socket_path import socket_path
 from ringserve.client.transport import nothing
 from ringserve.errors import Code, ServingError
 
 T = TypeVar("T")
-
-_PREFIX: Final = "shm://"
-_LONGEST_PATH: Final = 107  # of a UNIX socket, in bytes
 
 
 class ShmTransport:
@@ -38,11 +38,7 @@ class ShmTransport:
 
     def __init__(self, url: str) -> None:
         """Raises ValueError for a URL of another form."""
-        path = url.removeprefix(_PREFIX)
-        if not url.startswith(_PREFIX) or not path.startswith("/") or "\0" in path:
-            raise ValueError(f"{url!r} is not shm:///path/of/a/socket: the path begins with a slash")
-        if len(path.encode(errors="surrogateescape")) > _LONGEST_PATH:
-            raise ValueError(f"{url!r} is longer than the name of a socket can be, {_LONGEST_PATH} bytes")
+        path = socket_path(url, "shm")
         self._process = PerProcess(lambda: _Sessions(path), _Sessions.close)
         self._is_closed = False
         weakref.finalize(self, _close, self._process).atexit = False
@@ -121,13 +117,14 @@ class ShmTransport:
         route = self._session().route(which, signature, None)
         terms = (route.usable_base or _base(route, limit)).terms
 
-        def call(operation: Predict, seconds: float | None) -> Any:
-            return self.call(operation, timeout if seconds is None else seconds)
-
         if terms.form is None or rows > terms.most_rows:
+
+            def call(operation: Predict, seconds: float | None) -> Prediction:
+                return self.call(operation, timeout if seconds is None else checked_limit(seconds))
+
             return ArraySlot(call, which, terms.signature, rows)
         lane, reservation = route.reserve(rows, limit)
-        return ShmSlot(which, route, lane, reservation, call, timeout)
+        return ShmSlot(which, route, lane, reservation, self.call, timeout)
 
     def close(self) -> None:
         self._is_closed = True
@@ -135,6 +132,8 @@ class ShmTransport:
 
     def _session(self) -> ShmSession:
         """Raises ServingError."""
+        if self._is_closed:  # also where it was closed before a fork
+            raise closed()
         return self._process.get().session()
 
 

@@ -62,7 +62,8 @@ class Watch:
         self._waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(control, select.EPOLLIN)
         self._epoll.register(self._waker, select.EPOLLIN)
-        self._lock = threading.Lock()
+        # The collector may come upon a client that nobody closed in this thread, whatever that has just locked: see `stop`.
+        self._lock = threading.RLock()
         self._lanes: dict[int, Watched] = {}
         self._leaving: list[Watched] = []
         self._due = _NEVER

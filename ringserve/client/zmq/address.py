@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from ringserve.client.socket_path import socket_path
 from ringserve.errors import Code, ServingError
 
 DEFAULT_PORT: Final = 8502
-_LONGEST_PATH: Final = 107  # bytes, of a UNIX socket
 _PROBE_SECONDS: Final = 1.0
 
 
@@ -26,12 +25,7 @@ class ZmqAddress(NamedTuple):
     def of(cls, url: str) -> ZmqAddress:
         """Raises ValueError for anything but zmq://host[:port] and zmq+ipc:///path."""
         if url.startswith("zmq+ipc://"):
-            path = url.removeprefix("zmq+ipc://")
-            if not path.startswith("/") or "\0" in path:
-                raise ValueError(f"{url!r} is not zmq+ipc:///path/of/a/socket: the path begins with a slash")
-            if len(os.fsencode(path)) > _LONGEST_PATH:
-                raise ValueError(f"{url!r} has too long a path: {_LONGEST_PATH} bytes at most are a UNIX socket's")
-            return cls(url, path, "", 0)
+            return cls(url, socket_path(url, "zmq+ipc"), "", 0)
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port

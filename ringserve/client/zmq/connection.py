@@ -54,8 +54,10 @@ class Connection:
         self.gives_up = time.monotonic() + CONNECT_SECONDS
         self._address = address
         self._keys = keys
-        self.socket = context.socket(zmq.DEALER)
-        self.monitor = self.socket.get_monitor_socket(_EVENTS)
+        try:
+            self.socket, self.monitor = _monitored(context)
+        except zmq.ZMQError as error:  # as where the process has too many files open
+            raise address.unreachable(error.strerror or str(error)) from error
         try:
             for option, value in {**_OPTIONS, zmq.IPV6: int(ipv6)}.items():
                 self.socket.setsockopt(option, value)
@@ -173,6 +175,17 @@ class Connection:
         if self._keys is not None:
             return "the CURVE handshake failed; does the server have another key, or none?"
         return "the handshake failed; does the server want CURVE keys, or speak another protocol?"
+
+
+def _monitored(context: Context) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """A socket, and the one that says what becomes of it. Raises ZMQError."""
+    made = context.socket(zmq.DEALER)
+    try:
+        return made, made.get_monitor_socket(_EVENTS)
+    except BaseException:
+        made.disable_monitor()
+        made.close(0)  # or the context would wait for it
+        raise
 
 
 def _milliseconds(seconds: float | None) -> int:

@@ -1,20 +1,14 @@
-"""Operations as messages, and answers out of messages."""
+"""Operations as messages."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from ringserve.client.fact_answers import (
-    classification_of,
     example_question,
-    metadata_of,
-    models_of,
     question,
-    ready_of,
-    regression_of,
-    version_states_of,
 )
 from ringserve.client.operations import (
     Classify,
@@ -28,13 +22,9 @@ from ringserve.client.operations import (
     Status,
 )
 from ringserve.client.tensor_message import (
-    Answer,
     Buffer,
-    error_of,
     packed,
     predict_message,
-    prediction_of,
-    predictions_of,
 )
 from ringserve.errors import Code, ServingError
 
@@ -47,19 +37,6 @@ _INLINE_BELOW: Final = 64 << 10  # bytes of an array: a part of its own costs mo
 _ARRAY: Final = struct.Struct(">BH")
 _ARRAY_CODE: Final = 0xDC
 MOST_JOINED: Final = (1 << 16) - 1
-
-_WITH_ARRAYS: Final[dict[type, Callable[[Answer, Sequence[Buffer]], Any]]] = {
-    Predict: prediction_of,
-    PredictEach: predictions_of,
-}
-_PLAIN: Final[dict[type, Callable[[Answer], Any]]] = {
-    Classify: classification_of,
-    Regress: regression_of,
-    Status: version_states_of,
-    MetadataOf: metadata_of,
-    Models: models_of,
-    Ready: ready_of,
-}
 
 
 def request_parts(operation: Operation[T], identifier: bytes, timeout: float | None) -> list[Buffer]:
@@ -76,12 +53,3 @@ def request_parts(operation: Operation[T], identifier: bytes, timeout: float | N
 def joined(headers: Sequence[Buffer]) -> Buffer:
     """Requests as one header."""
     return headers[0] if len(headers) == 1 else b"".join((_ARRAY.pack(_ARRAY_CODE, len(headers)), *headers))
-
-
-def answer_of(operation: Operation[T], answer: Answer, frames: Sequence[Buffer]) -> T:
-    """Raises ServingError: what the server says, or INTERNAL for a damaged answer."""
-    error = error_of(answer)
-    if error is not None:
-        raise error
-    kind = type(operation)
-    return cast(T, _WITH_ARRAYS[kind](answer, frames) if kind in _WITH_ARRAYS else _PLAIN[kind](answer))

@@ -20,11 +20,12 @@ from typing import Any, Final
 import zmq
 
 from ringserve.client.failures import again, cancelled, closed, interrupted, late, unforeseen
+from ringserve.client.operation_answers import answer_of
 from ringserve.client.operations import Operation, Predict
 from ringserve.client.tensor_message import Buffer, damaged, read_answer
 from ringserve.client.zmq.alike_answers import AlikeAnswers, alike_answers
 from ringserve.client.zmq.connection import Connection, Message
-from ringserve.client.zmq.messages import MOST_JOINED, answer_of, joined
+from ringserve.client.zmq.messages import MOST_JOINED, joined
 from ringserve.client.zmq.pool import ConnectionPool
 from ringserve.errors import Code, ServingError
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from ringserve.client.call_future import call_started
 from ringserve.client.deadline import Deadline
 from ringserve.client.failures import closed, interrupted, late
+from ringserve.client.operation_answers import answer_of
 from ringserve.client.operations import Operation, Predict
 from ringserve.client.per_process import PerProcess
 from ringserve.client.tensor_message import Answer, Buffer, read_answer
@@ -16,7 +17,7 @@ from ringserve.client.transport import nothing
 from ringserve.client.zmq.address import ZmqAddress
 from ringserve.client.zmq.connection import Connection
 from ringserve.client.zmq.keys import CurveKeys, CurveTexts
-from ringserve.client.zmq.messages import QUESTIONS, answer_of, request_parts
+from ringserve.client.zmq.messages import QUESTIONS, request_parts
 from ringserve.client.zmq.pool import ConnectionPool
 from ringserve.client.zmq.request_templates import RequestTemplates
 from ringserve.client.zmq.submitter import Call, Submitter, identifiers

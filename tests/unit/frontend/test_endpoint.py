@@ -376,3 +376,65 @@ async def test_packed_answers_of_any_kind() -> None:
     assert found[0].data == [b"", b"\xff"]
     assert [tensor.data.tolist() for tensor in found[1:] if not isinstance(tensor.data, list)] == [-5, [], [1, 2]]
     pending.done()
+
+
+@on_loop
+async def test_many_requests_together() -> None:
+    (one, first), (two, second) = lane_pair("gpu:0"), lane_pair("gpu:1")
+    to, asked = endpoint(one, two)
+    assert to.takes_each(SCALARS, 1) and to.takes_each(SCALARS, ROWS // 2)
+    assert not to.takes_each(SCALARS, 0) and not to.takes_each(SCALARS, ROWS // 2 + 1)
+    assert not to.takes_each(((1, (2,)),), 1) and not to.takes_each(((9, ()),), 1)
+    told: list[ServingError | None] = []
+    columns = [np.arange(SLOTS + 4, dtype="<f4")]
+    pending, count = to.submit_each(SCALARS, columns, 1, 5_000_000_000, told.append)
+    assert (count, pending.lane, pending.rows) == (SLOTS, one, SLOTS)
+    assert first.consumer.describe(3)[4] == pending.deadline > time.monotonic_ns()
+    more, count = to.submit_each(SCALARS, [columns[0][SLOTS:]], 2, 0, told.append)
+    assert (count, more.lane, more.rows, more.deadline) == (2, two, 4, 0)
+    first.consumer.set_status(2, 3)
+    ticket = first.consumer.take(SLOTS)
+    first.consumer.lane.outputs[0][:SLOTS] = columns[0][:SLOTS] + 1
+    assert first.consumer.answer(5, [PackedTensor(1, (), np.float32(7).tobytes())])
+    first.consumer.finish(ticket, 1, 2, SLOTS)
+    one.collect()
+    assert told == [None]
+    (array,), elsewhere = to.answers(pending)
+    assert np.shares_memory(array, one.producer.lane.outputs[0])
+    assert array.tolist() == [value + 1.0 for value in range(SLOTS)]
+    assert sorted(elsewhere) == [2, 5]
+    error, found = elsewhere[2], elsewhere[5]
+    assert isinstance(error, ServingError) and error.code is Code.INVALID_ARGUMENT
+    assert isinstance(found, list) and found[0].shape == () and float(found[0].data) == 7.0  # type: ignore[arg-type]
+    pending.done()
+    finish(second, more, more)
+    assert one.idle and two.idle and not asked
+
+
+@on_loop
+async def test_many_requests_together_where_there_is_no_room() -> None:
+    lane, worker = lane_pair()
+    to, _ = endpoint(lane)
+    column = np.zeros(SLOTS, "<f4")
+    pending, count = to.submit_each(SCALARS, [column], 1, 0, lambda _: None)
+    assert count == SLOTS
+    with pytest.raises(ServingError) as caught:
+        to.submit_each(SCALARS, [column], 1, 0, lambda _: None)
+    assert (caught.value.code, caught.value.message) == (Code.UNAVAILABLE, FULL)
+    worker.answer(SLOTS)
+    lane.collect()
+    pending.done()
+    assert to.submit_each(SCALARS, [column], 1, 0, lambda _: None)[1] == SLOTS
+
+
+@on_loop
+async def test_many_requests_together_avoid_lanes() -> None:
+    (one, _), (two, _) = lane_pair("gpu:0"), lane_pair("gpu:1")
+    to, _ = endpoint(one, two)
+    one.avoided = True
+    to.choose_lanes()
+    assert to.submit_each(SCALARS, [np.zeros(3, "<f4")], 1, 0, lambda _: None)[0].lane is two
+    two.avoided = True
+    to.choose_lanes()
+    assert to.takes_each(SCALARS, 1), "rather than none"
+    assert to.submit_each(SCALARS, [np.zeros(3, "<f4")], 1, 0, lambda _: None)[0].lane is one

@@ -150,7 +150,7 @@ def test_the_order_names_version_signature_and_rows() -> None:
         ({"version": 9}, Code.NOT_FOUND),
         ({"version": -1}, Code.INVALID_ARGUMENT),
         ({"label": "none"}, Code.INVALID_ARGUMENT),
-        ({"signature": "none"}, Code.INVALID_ARGUMENT),
+        ({"signature": "none"}, Code.FAILED_PRECONDITION),
         ({"signature": 7}, Code.INVALID_ARGUMENT),
         ({"inputs": []}, Code.INVALID_ARGUMENT),
         ({"inputs": [[1, "<f4", [1 << 30]]]}, Code.INVALID_ARGUMENT),

@@ -247,3 +247,133 @@ async def test_those_who_only_look_on_are_told_of_a_request_given_up() -> None:
     pending.done()
     await asyncio.sleep(0)
     assert told == [True]
+
+
+def submit_each(lane: OpenLane, count: int, rows_each: int, told: list[str], name: str, deadline: int = 0) -> Pending:
+    def tell(error: ServingError | None) -> None:
+        told.append(name if error is None else f"{name}: {error.code.name}")
+
+    found = lane.submit_each([array(*range(count * rows_each))], rows_each, 1, deadline, tell)
+    assert found is not None
+    pending, taken = found
+    assert taken == pending.last + 1 - pending.number
+    return pending
+
+
+@on_loop
+async def test_a_group_is_told_of_once_when_its_last_one_is_completed() -> None:
+    lane, worker = lane_pair()
+    told: list[str] = []
+    group = submit_each(lane, 3, 2, told, "group")
+    single = submit(lane)
+    assert (group.number, group.last, group.rows, single.number) == (0, 2, 6, 3)
+    assert (lane.outstanding_rows, lane.waiting, lane.idle) == (7, 2, False)
+    worker.answer(2)
+    assert lane.collect() == 0
+    assert not told and lane.outstanding_rows == 7
+    worker.answer(2)
+    assert lane.collect() == 4
+    assert told == ["group"] and single.future.done()
+    assert (lane.outstanding_rows, lane.waiting) == (0, 0)
+    single.done()
+    assert lane.producer.released == 0
+    group.done()
+    assert lane.producer.released == 4 and lane.idle
+
+
+@on_loop
+async def test_a_group_that_is_given_up() -> None:
+    """All of it is abandoned, and its slots come back when all of it is completed."""
+    lane, worker = lane_pair()
+    told: list[str] = []
+    group, other = submit_each(lane, 3, 1, told, "group", deadline=1000), submit_each(lane, 2, 1, told, "other")
+    lane.expire(2000)
+    assert told == ["group: DEADLINE_EXCEEDED"]
+    group.done()
+    assert [worker.abandoned(number) for number in range(5)] == [True] * 3 + [False] * 2
+    worker.answer(2)
+    lane.collect()
+    assert lane.producer.released == 0
+    worker.answer(3)
+    lane.collect()
+    assert lane.producer.released == 3
+    assert told == ["group: DEADLINE_EXCEEDED", "other"]
+    other.done()
+    assert lane.idle and lane.outstanding_rows == 0
+
+
+@on_loop
+async def test_groups_end_where_slots_start_over_and_where_there_is_no_room() -> None:
+    lane, worker = lane_pair()
+    told: list[str] = []
+    first = submit_each(lane, SLOTS - 3, 1, told, "first")
+    worker.answer(SLOTS - 3)
+    lane.collect()
+    first.done()
+    assert submit_each(lane, 10, 1, told, "second").last == SLOTS - 1
+    third = submit_each(lane, 10, 1, told, "third")
+    assert (third.number, third.last) == (SLOTS, 2 * SLOTS - 4)
+    assert lane.submit_each([array(1)], 1, 1, 0, lambda _: None) is None
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["one", "each", "each", "answer", "collect", "done", "expire"]), st.integers(0, 7)),
+        max_size=60,
+    )
+)
+def test_groups_among_others_against_a_plain_model(script: list[tuple[str, int]]) -> None:
+    """Slots come back once and in order; times are those of the first and the last batch of each."""
+    asyncio.run(_play_groups(script))
+
+
+async def _play_groups(script: list[tuple[str, int]]) -> None:  # noqa: PLR0912 - a step of each kind
+    lane, worker = lane_pair()
+    requests: list[Pending] = []
+    settled: list[range] = []
+    told: dict[int, list[bool]] = {}
+    batches: list[tuple[int, int]] = []  # of each request that is completed
+    submitted = clock = 0
+    for step, choice in [*script, ("answer", SLOTS), ("collect", 0), *[("done", 0)] * SLOTS]:
+        if step in ("one", "each"):
+            tell = told.setdefault(submitted, []).append
+            deadline = 1 + choice if choice < 3 else 0
+            note = lambda error, tell=tell: tell(error is None)  # noqa: E731
+            if step == "one":
+                pending = lane.submit_rows([array(1, 2)], 2, 1, deadline, note)
+            else:
+                found = lane.submit_each([array(*range(2 * choice + 1))], 2, 1, deadline, note)
+                pending = found and found[0]
+            if pending is not None:
+                assert pending.number == submitted and pending.rows == 2 * (pending.last + 1 - pending.number)
+                submitted = pending.last + 1
+                requests.append(pending)
+        elif step == "answer" and worker.consumer.waiting:
+            ticket = worker.consumer.take(min(max(choice, 1), worker.consumer.waiting))
+            clock += 10
+            batches += [(clock, clock + 5)] * (ticket.end - ticket.start)
+            worker.consumer.finish(ticket, clock, clock + 5, 1)
+        elif step == "collect":
+            lane.collect()
+            for pending in requests:
+                if pending.last < worker.consumer.completed:
+                    assert (pending.begun, pending.ended) == (batches[pending.number][0], batches[pending.last][1])
+        elif step == "expire":
+            lane.expire(choice)
+        elif step == "done" and requests:
+            pending = requests.pop(choice % len(requests))
+            pending.done()
+            settled.append(range(pending.number, pending.last + 1))
+        released, gone = 0, {number for done in settled for number in done}
+        while released in gone and released < lane.collected:
+            released += 1
+        starts = {done.start for done in settled}
+        while released and released not in starts and released < submitted and any(
+            released in done and released != done.start for done in settled
+        ):  # fmt: skip
+            released -= 1  # a group is released whole
+        assert lane.producer.released == released
+        assert lane.idle == (released == submitted)
+    assert lane.idle and lane.outstanding_rows == 0
+    assert all(len(calls) <= 1 for calls in told.values())

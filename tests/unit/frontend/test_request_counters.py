@@ -236,3 +236,45 @@ def test_no_request_is_ever_lost(steps: list[tuple[str, str, int, bool]]) -> Non
         assert sum(sum(one[:-1]) for one in words) == done["ok"]
         assert sum(one[-1] for one in words) == done["ok"] * each
     table.close()
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5), st.integers(-1, 1 << 40), st.integers(-1, 1 << 40), st.integers(0, 1 << 40), st.booleans()
+        ),
+        max_size=12,
+    )
+)
+def test_many_alike_are_as_many_one_by_one(steps: list[tuple[int, int, int, int, bool]]) -> None:
+    """Also when the table was changed in between."""
+    tables = [CounterTable.create(1 << 18) for _ in range(2)]
+    both = [RequestCounters(table) for table in tables]
+    for counters in both:
+        counters.serve(M1, [SIGNATURE])
+    meters = [predict(counters) for counters in both]
+    for count, queue, run, total, is_reloaded in steps:
+        if is_reloaded:
+            for meter in meters:
+                meter.reload()
+        meters[0].ok_each(count, queue, run, total)
+        for _ in range(count):
+            meters[1].ok(queue, run, total)
+        assert found(tables[0]) == found(tables[1])
+    for table in tables:
+        table.close()
+
+
+def test_many_alike_of_a_version_that_went(table: CounterTable, counters: RequestCounters) -> None:
+    old = predict(counters)
+    old.ok_each(3, 5, 6, 7)
+    counters.retire(M1)
+    old.ok_each(4, 5, 6, 7)
+    old.ok_each(0, 5, 6, 7)
+    old.failed(Code.INTERNAL, 7)
+    gone = ("m", "", "", "predict", "REST")
+    if ("requests", (*gone, "OK")) not in found(table):
+        gone = ("", "", "", "predict", "REST")
+    assert requests(table) == {(*gone, "OK"): 7, (*gone, "INTERNAL"): 1}
+    assert found(table)["duration", gone] == histogram(b0=7, b34=49)
+    assert found(table)["queue", gone] == histogram(b0=7, b34=35)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from binary_bodies import numbers as made_numbers
-from front_end_stage import DECLARED, M1, until
+from front_end_stage import M1, until
 from made_signatures import signature, spec
 from test_default_values_of_bodies import with_defaults
 from worker_side import ROWS, SLOTS, on_loop
@@ -17,9 +17,8 @@ from zmq_stage import Fate, ZmqStage, asking, pack, values, zmq_stage
 from frontend.catalog import Version
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
-from ringserve.tensor import BY_NAME
 from shm.layout import Column, LaneSpec
-from shm.packed import PackedTensor, pack_strings, unpack_strings
+from shm.packed import PackedTensor, pack_strings
 
 FULL = "The batch scheduling queue to which this task was submitted is full"
 BAD = ServingError(Code.INVALID_ARGUMENT, "a bad row: \u00e9")
@@ -202,6 +201,8 @@ async def test_a_deadline_that_is_over() -> None:
             "as many rows",
         ),
         (asking(b"id", *[0.0] * 65537, each=True), "65537 rows; expected"),
+        (asking(b"id", shape=[65536, 0], each=True), "rows that have numbers"),
+        (asking(b"id", shape=[65536, 65536, 0], each=65536), "rows that have numbers"),
         (rows(2, model="none"), "Servable not found for request: Latest(none)"),
         (rows(2, signature="none"), 'Serving signature name: "none" not found in signature def'),
         (rows(2, outputs=["none"]), "none"),
@@ -475,10 +476,3 @@ async def test_in_an_array_with_others() -> None:
             [str([2.0, 4.0]), str((3, next(a["error"] for a in answers if "error" in a))), str([14.0])]
         )
         stage.nothing_is_left()
-
-
-def test_the_packed_texts_of_these_tests() -> None:
-    (tensor,) = texts(b"a", b"")
-    assert unpack_strings(tensor.data, 2) == [b"a", b""]
-    assert BY_NAME["string"].number == tensor.dtype
-    assert DECLARED.inputs[0].alias == "x"

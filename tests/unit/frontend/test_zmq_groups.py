@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
 from front_end_stage import M1, until
 from made_signatures import signature, spec
-from worker_side import ROWS, SLOTS, numbers, on_loop
-from zmq_stage import PEER, Fate, Peer, asking, identifier, settle, values, zmq_stage
+from worker_side import ROWS, SLOTS, WorkerSide, on_loop
+from zmq_stage import PEER, Fate, Peer, ZmqStage, asking, identifier, settle, values, zmq_stage
 
 from ringserve.errors import Code, ServingError
-from ringserve.tensor import BY_NAME
 from shm.layout import Column, LaneSpec
 from shm.packed import PackedTensor, pack_strings
 
@@ -25,22 +25,20 @@ BAD = ServingError(Code.INVALID_ARGUMENT, "a bad row: \u00e9")
 WAY = ("m", "1", "serving_default", "predict", "ZMQ")
 
 
-def burst(first: int, count: int, *, rows: int = 1, **fields: object) -> list[bytes]:
+def burst(first: int, count: int, *, rows: int = 1, **fields: Any) -> list[bytes]:
     """Requests whose numbers are their ids."""
     return [asking(identifier(n), *(float(n) for _ in range(rows)), **fields) for n in range(first, first + count)]
 
 
-async def learnt(stage: ZmqStage, worker: object, **fields: object) -> None:
+async def learnt(stage: ZmqStage, worker: WorkerSide, rows: int = 1, **fields: Any) -> None:
     """One request, which makes the others of its pattern known."""
-    rows = fields.pop("rows", 1)
-    assert isinstance(rows, int)
     stage.take(*burst(0, 1, rows=rows, **fields))
-    stage.settle(worker, [None])  # type: ignore[arg-type]
+    stage.settle(worker, [None])
     await stage.answers(1)
     stage.sent.parts.clear()
 
 
-def check(answers: list[dict[str, object]], first: int, fates: list[Fate | tuple[int, str]], rows: int = 1) -> None:
+def check(answers: list[dict[str, Any]], first: int, fates: list[Fate | tuple[int, str]], rows: int = 1) -> None:
     """Each request has its own answer."""
     found = {answer["id"]: answer for answer in answers}
     assert len(found) == len(answers) == len(fates)
@@ -179,8 +177,7 @@ async def test_over_several_lanes() -> None:
         workers = [stage.small_lane(endpoint, f"cpu:{index}")[1] for index in range(3)]
         await learnt(stage, workers[0])
         stage.take(*burst(1, 2 * SLOTS + 3))
-        waiting = [worker.consumer.waiting for worker in workers]
-        assert sorted(waiting) == [3 + 1 - 1, SLOTS, SLOTS] or sum(waiting) == 2 * SLOTS + 3
+        assert sum(worker.consumer.waiting for worker in workers) == 2 * SLOTS + 3
         for worker in reversed(workers):
             stage.settle(worker, [BAD if index == 2 else None for index in range(worker.consumer.waiting)])
             await asyncio.sleep(0)
@@ -347,7 +344,7 @@ async def test_labels() -> None:
 async def test_what_can_not_be_answered_is_refused_one_by_one(field: str) -> None:
     async with zmq_stage() as stage:
         stage.small_lane(await stage.serve())
-        fields = {field: ["no such"] if field == "outputs" else "no such"}
+        fields: dict[str, Any] = {field: ["no such"] if field == "outputs" else "no such"}
         for _ in range(2):
             stage.take(*burst(1, 5, **fields))
         answers = await stage.answers(10)
@@ -542,7 +539,7 @@ async def test_whatever_happens(seed: int) -> None:
                 rows, late = chance.randint(1, 3), chance.random() < 0.1
                 fields = {"timeout_ms": 1} if late else {}
                 messages = burst(sent, chance.randrange(12), rows=rows, **fields)
-                for message in messages:
+                for _ in messages:
                     wanted[identifier(sent)] = (2.0 * sent, rows, late)
                     sent += 1
                 stage.take(*messages)
@@ -570,8 +567,3 @@ async def test_whatever_happens(seed: int) -> None:
         assert seen >= {0, 3, 14}
         stage.nothing_is_left()
         assert sum(stage.counted().values()) == sent
-
-
-def test_the_types_of_these_tests() -> None:
-    """Their numbers are what they say."""
-    assert (BY_NAME["double"].number, BY_NAME["string"].number, numbers(1).dtype.number) == (2, 7, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import time
@@ -337,6 +336,21 @@ def test_a_client_that_is_behind(parts: list[bytes], monkeypatch: pytest.MonkeyP
         assert not on.router.behind
 
 
+def test_answers_of_many_requests_are_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 20 << 20
+    monkeypatch.setattr(router_module, "_MOST_HELD_BYTES", most)
+    with rig() as on:
+        slow = on.client(identity=b"slow", RCVHWM=1, RCVBUF=4096)
+        slow.send(b"x")
+        on.receive(1)
+        for _ in range(100):
+            on.router.send_each([b"slow"] * 50, [ANSWER] * 50)
+        assert on.router.behind == {b"slow"}
+        for _ in range(5000):
+            assert received(slow) == [ANSWER]
+        wait_until(lambda: not on.router.is_behind(b"slow"))
+
+
 def test_backlogs_of_clients_that_are_gone_are_forgotten() -> None:
     with rig() as on:
         for number in range(200):
@@ -371,9 +385,3 @@ def test_what_was_sent_before_the_end_goes_out() -> None:
             on.router.send(b"me", False, [b"%d" % number + ANSWER])
         on.router.close(LIMIT)
         assert [received(client) for _ in range(1000)] == [[b"%d" % number + ANSWER] for number in range(1000)]
-
-
-def test_the_loop_of_these_tests_is_none() -> None:
-    """A router needs no event loop."""
-    with pytest.raises(RuntimeError):
-        asyncio.get_running_loop()

@@ -213,3 +213,15 @@ def test_answers_share_a_wake_up() -> None:
         assert wake.call_count == 2
 
     asyncio.run(hand_over())
+
+
+def test_a_coroutine_that_nobody_goes_on_with_ends_its_call() -> None:
+    with playing(PlayedTransport()) as played:
+
+        async def ask() -> None:
+            asking = AsyncClient("played://").predict("half", X)
+            asking.send(None)
+            asking.close()
+
+        asyncio.run(ask())
+        assert played.next()[0].is_cancelled

@@ -130,3 +130,14 @@ def test_a_client_that_is_closed_meanwhile() -> None:
     transport.close()
     with pytest.raises(ServingError, match="The client is closed"):
         call_started(transport, each(0, 1), 20)
+
+
+def test_a_row_that_can_not_even_be_started() -> None:
+    def start(operation: Any) -> Any:
+        if number(operation) == 1:
+            raise RuntimeError("can't start new thread")
+        return half(operation)
+
+    found = call_started(EachTransport(start), each(0, 1, 2), 20)
+    assert found["y"].tolist() == [2, 0, 3]
+    assert found.errors[1].code is Code.INTERNAL and "new thread" in found.errors[1].message

@@ -166,3 +166,19 @@ def test_many_threads(transport: PlayedTransport) -> None:
             thread.join(30)
             assert not thread.is_alive()
     assert wrong == []
+
+
+def test_a_call_that_can_not_even_be_started(transport: PlayedTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the system has no more threads: nobody is to wait for it."""
+
+    def start(*_: Any) -> Any:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(transport, "start", start)
+    stream = Client("played://").stream()
+    with pytest.raises(RuntimeError, match="new thread"):
+        stream.submit("m", X)
+    closing = threading.Thread(target=stream.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()

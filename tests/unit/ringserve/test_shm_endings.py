@@ -16,6 +16,7 @@ from lane_server import LIMIT, LaneServer, WorkerLane, lane_server, until
 from shm_calls import HALF, Started, each, half, predict, served
 
 from ringserve.channel import Message
+from ringserve.client import per_process
 from ringserve.client.operations import Models
 from ringserve.client.shm.transport import ShmTransport
 from ringserve.errors import Code, ServingError
@@ -392,3 +393,28 @@ def test_a_fork_while_other_threads_are_busy(stage: Stage) -> None:
         stopped.set()
         for thread in threads:
             thread.result(LIMIT)
+
+
+def test_a_closed_client_is_closed_in_a_child_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with served(tmp_path) as (_, transport):
+        transport.call(predict([[1]]), LIMIT)
+        transport.close()
+        monkeypatch.setattr(per_process._generation, "number", per_process._generation.number + 1)
+        with pytest.raises(ServingError, match="FAILED_PRECONDITION: The client is closed"):
+            transport.call(predict([[1]]), LIMIT)
+
+
+def test_a_client_is_dropped_while_its_watch_is_locked(tmp_path: Path) -> None:
+    """As the garbage collector may do, in the watch's own thread."""
+    with served(tmp_path) as (_, transport):
+        transport.call(predict([[1]]), LIMIT)
+        watch = transport._session()._watch
+
+        def drop() -> None:
+            with watch._lock:
+                transport.close()
+
+        thread = threading.Thread(target=drop, daemon=True)
+        thread.start()
+        thread.join(LIMIT)
+        assert not thread.is_alive()

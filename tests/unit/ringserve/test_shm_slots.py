@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -217,7 +218,43 @@ def test_a_slot_that_is_forgotten(stage: Stage) -> None:
     _, transport = stage
     slot: Any = transport.slot(HALF, "", 1, LIMIT)
     lane = slot._lane
-    assert lane.reservations == 1
+    assert lane.has_reservations
     del slot
     gc.collect()
-    assert lane.reservations == 0
+    assert not lane.has_reservations
+
+
+def test_a_slot_is_dropped_while_its_lane_is_locked(stage: Stage) -> None:
+    """As the garbage collector may do, in any thread."""
+    _, transport = stage
+    slot: Any = transport.slot(HALF, "", 1, LIMIT)
+    kept = [slot]
+    lane = slot._lane
+    del slot
+
+    def drop() -> None:
+        with lane._lock:
+            kept.clear()
+
+    thread = threading.Thread(target=drop, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+    with transport.slot(HALF, "", lane.terms.most_rows, LIMIT) as all_rows:
+        all_rows.run()
+    assert not lane._dropped
+
+
+@pytest.mark.parametrize("rows", [2, 1 << 15])
+def test_how_long_a_run_may_take(stage: Stage, rows: int) -> None:
+    """Of slots in a lane, and of those too large for one."""
+    _, transport = stage
+    with transport.slot(HALF, "", rows, LIMIT) as slot:
+        assert isinstance(slot, ShmSlot) == (rows == 2)
+        slot.run(math.inf)
+        assert slot.outputs["y"].shape == (rows, 1)
+        for timeout in (-1.0, math.nan):
+            with pytest.raises(ValueError, match="a number of seconds"):
+                slot.run(timeout)
+        with pytest.raises(ServingError, match="DEADLINE_EXCEEDED"):
+            slot.run(0)

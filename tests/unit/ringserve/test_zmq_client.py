@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
@@ -609,3 +610,53 @@ def test_children_have_connections_of_their_own(router: PlainRouter, transport: 
     assert in_child(lambda: True) == 0
     assert works()
     assert not waiting.done() and router.connections == 2 + 2 * 2
+
+
+def test_a_connection_is_not_used_again_after_an_interrupt(
+    router: PlainRouter, transport: ZmqTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a message may have been sent on it, or taken."""
+    assert transport.call(predict([1.0]), LONG)["x"].tolist() == [1]
+
+    def interrupted(self: Any, parts: Any) -> Any:
+        self.socket.send(b"half", zmq.SNDMORE)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zmq_connection.Connection, "send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            transport.call(predict([1.0]), LONG)
+    assert transport.call(predict([2.0]), SOON)["x"].tolist() == [2]
+    assert becomes(lambda: router.connections == 2)
+
+
+def test_many_that_are_answered_together(router: PlainRouter, transport: ZmqTransport) -> None:
+    asked = 40
+
+    def reply(request: Request, frames: Sequence[bytes]) -> Any:
+        held.append(request)
+        return [msgpack.packb([echo_map(one) for one in held])] if len(held) == asked else None
+
+    def echo_map(request: Request) -> Any:
+        return {"v": 1, "id": request["id"], **SOURCE, "outputs": request["inputs"]}
+
+    held: list[Request] = []
+    router.reply = reply
+    futures = [started(transport, predict([float(number)])) for number in range(asked)]
+    assert [future.result(LONG)["x"].tolist() for future in futures] == [[number] for number in range(asked)]
+
+
+@pytest.mark.parametrize("lacking", ["socket", "get_monitor_socket"])
+def test_no_more_files(transport: ZmqTransport, monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
+    def refused(*_: Any) -> Any:
+        raise zmq.ZMQError(errno.EMFILE)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zmq.Context if lacking == "socket" else zmq.Socket, lacking, refused)
+        with pytest.raises(ServingError, match=r"UNAVAILABLE: .*Too many open files"):
+            transport.call(predict([1.0]), LONG)
+    assert transport.call(predict([1.0]), LONG)["x"].tolist() == [1]
+    closing = threading.Thread(target=transport.close, daemon=True)
+    closing.start()
+    closing.join(LONG)
+    assert not closing.is_alive()
