@@ -84,6 +84,11 @@ def lane_headers(pid: int) -> Iterator[tuple[dict[str, Any], list[int]]]:
             yield json.loads(label), words
 
 
+def answered_in_lanes(pid: int) -> int:
+    """Requests whose slots are free again."""
+    return sum(words[layout.RELEASED] for _, words in lane_headers(pid))
+
+
 def requests_in_lanes(pid: int) -> int:
     """Requests whose slots are not free again, over all lanes that the process holds open."""
     return sum(words[layout.SUBMITTED] - words[layout.RELEASED] for _, words in lane_headers(pid))

@@ -186,6 +186,7 @@ class ShmSession:
         with self._lock:
             lanes, self._lanes = list(self._lanes.values()), {}
             delayed, self._delayed = self._delayed, set()
+            self._routes = {}  # by which their lanes, and the memory of these, would live until the collector comes
         for lane in lanes:
             lane.fail(error)
         for call in delayed:

@@ -197,6 +197,7 @@ class Watch:
         with self._lock:
             self.ended = True
             leaving, self._leaving = self._leaving, []
+            self._lanes = {}
             os.close(self._waker)
             self._epoll.close()
         for lane in leaving:
