@@ -24,7 +24,7 @@ from ringserve import Client, Code, ServingError
 
 LIMIT = 30.0  # seconds
 STALLED = 5.0  # that a client has to give up its lanes
-BACK = 5.0  # until a process that died is replaced
+BACK = 10.0  # until a process that died is replaced, on a machine that is busy
 X = np.array([1, 2], "<f4")
 #: What clients are told while there is no worker, or no front end.
 ENDED = re.compile(r"UNAVAILABLE: (The worker ended|No worker can take its requests now|.* ended)")

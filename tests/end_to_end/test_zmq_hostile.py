@@ -220,7 +220,7 @@ def test_clients_that_never_read(server: RunningServer) -> None:
     small = msgpack.packb([{"call": "metadata", "model": "text"}] * 50)
     before = refused(server)
     threads = [threading.Thread(target=flood, args=parts) for parts in ((header, large.tobytes()), (small,))]
-    with ZmqLoad([address(server)], 2, 10, halves(), one_row) as load:
+    with ZmqLoad([address(server)], 2, 10, halves(), one_row, patience=LIMIT) as load:
         for thread in threads:
             thread.start()
         try:
