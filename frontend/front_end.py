@@ -153,7 +153,7 @@ class FrontEnd:
 
     def _report_load(self) -> None:
         lanes = ((v.id.name, lane) for v in self.catalog.loaded(None) for e in v.endpoints for lane in e.lanes)
-        self.counters.set_load((name, lane.worker, lane.waiting, lane.occupancy) for name, lane in lanes)
+        self.counters.set_load((name, lane.worker, lane.inflight, lane.occupancy) for name, lane in lanes)
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         self._handlers[message["type"]](message, fds)

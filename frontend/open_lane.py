@@ -211,9 +211,14 @@ class OpenLane:
         return len(self._waiting)
 
     @property
+    def inflight(self) -> int:
+        """Requests submitted and not collected, each by itself."""
+        return self.producer.submitted - self.collected
+
+    @property
     def occupancy(self) -> float:
         """The share of its slots that are not free, 0 to 1."""
-        return len(self._unreleased) / self.producer.lane.spec.slots
+        return self.producer.outstanding / self.producer.lane.spec.slots
 
     @property
     def idle(self) -> bool:

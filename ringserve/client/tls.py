@@ -12,8 +12,9 @@ Pem = bytes | str | os.PathLike[str]
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """`root_certificates`: whom to trust (without: gRPC's own list); `certificate` and `private_key`: who the client is, for
-    servers that want to know; `server_name`: the name in the server's certificate, where it isn't the address's host.
+    """`root_certificates`: whom to trust (without: for gRPC its own list, for HTTPS the system's);
+    `certificate` and `private_key`: who the client is, for servers that want to know;
+    `server_name`: the name in the server's certificate, where it isn't the address's host.
     """
 
     root_certificates: Pem | None = None

@@ -268,13 +268,14 @@ async def test_a_group_is_told_of_once_when_its_last_one_is_completed() -> None:
     single = submit(lane)
     assert (group.number, group.last, group.rows, single.number) == (0, 2, 6, 3)
     assert (lane.outstanding_rows, lane.waiting, lane.idle) == (7, 2, False)
+    assert (lane.inflight, lane.occupancy) == (4, 4 / SLOTS)
     worker.answer(2)
     assert lane.collect() == 0
     assert not told and lane.outstanding_rows == 7
     worker.answer(2)
     assert lane.collect() == 4
     assert told == ["group"] and single.future.done()
-    assert (lane.outstanding_rows, lane.waiting) == (0, 0)
+    assert (lane.outstanding_rows, lane.waiting, lane.inflight, lane.occupancy) == (0, 0, 0, 4 / SLOTS)
     single.done()
     assert lane.producer.released == 0
     group.done()
