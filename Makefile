@@ -39,9 +39,10 @@ serve: $(VENV)/installed
 ## test: lint, types, all tests
 test: lint type unit
 
+# Files in their order, the long ones first: reordered by their count of tests, the longest, of one test, would be the last.
 ## unit: all tests, without lint and types (ARGS=more for pytest, JOBS=2 files at a time)
 unit: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

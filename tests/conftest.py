@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,12 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes that are no text go by their argument's name: gzip writes the time into what it packs, and processes
     that share a run must collect the same names."""
     return argname if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable()) else None
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests are no garbage: the collector, which some tests call, need not look at them each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

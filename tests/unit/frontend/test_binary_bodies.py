@@ -220,7 +220,7 @@ def test_requests_are_read_without_protobuf() -> None:
         "assert request.tensors['x'].decode()\n"
         "assert not [name for name in sys.modules if name.startswith(('google.protobuf', 'tensorflow'))]"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 # Whatever is sent

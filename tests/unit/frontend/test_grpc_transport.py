@@ -112,7 +112,7 @@ def test_deadlines_metadata_and_clients_that_go() -> None:
         assert code is grpc.StatusCode.DEADLINE_EXCEEDED
         await gone.wait()
         (rpc,) = seen
-        assert 0 < rpc.timeout <= 0.2e9
+        assert 0 < rpc.timeout < 0.25e9  # gRPC rounds up
         assert (rpc.metadata("a-key"), rpc.metadata("b-bin"), rpc.metadata("c")) == ("value", None, None)
         rpc.finish(b"too late")
 

@@ -276,7 +276,7 @@ _fields = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(_fields, max_size=5), st.integers(0, 2**32))
 def test_any_messages_have_answers_or_end_the_connection(messages: list[Message], seed: int) -> None:
     """In pieces of any size; nothing is logged as a failure of the server's."""
