@@ -500,8 +500,9 @@ def test_closing(router: PlainRouter, transport: ZmqTransport) -> None:
     with ThreadPoolExecutor(1) as pool:
         called = pool.submit(by_call, transport, predict([1.0]), None)
         future = started(transport, predict([1.0]), None)
-        assert becomes(lambda: len(router.received) == 3)
+        came = becomes(lambda: len(router.received) == 3)
         transport.close()
+        assert came, (router.received, router.connections, called, future)
         assert future.result(0).code is Code.CANCELLED
         assert called.result(LONG).code is Code.CANCELLED
     transport.close()
