@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ def pytest_collection_finish() -> None:
     """Thousands of collected tests are no garbage: the collector, which some tests call, need not look at them each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """The memory of lanes has a descriptor, and there are not many of these everywhere."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

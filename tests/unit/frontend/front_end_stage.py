@@ -49,8 +49,9 @@ class Stage:
         self.supervisor = AsyncChannel(other, lambda message, _: self.told.append(message), lambda: None)
 
     def close(self) -> None:
-        self.bell.close()
-        self.worker_bell.close()
+        for bell in (self.bell, self.worker_bell, *self.front_end._workers.values()):
+            bell.close()
+        self.counters.close()
 
     def types(self) -> list[str]:
         return [message["type"] for message in self.told]

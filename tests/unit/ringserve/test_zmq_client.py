@@ -6,6 +6,7 @@ import errno
 import gc
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -320,9 +321,11 @@ def test_a_server_that_is_back(router: PlainRouter, transport: ZmqTransport, way
 def cut(port: int) -> None:
     """Breaks this process's connections to a port of its own."""
     for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError), socket.socket(fileno=os.dup(int(name))) as found:
-            if found.family == socket.AF_INET and found.getpeername()[1] == port:
-                found.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            if stat.S_ISSOCK(os.stat(int(name)).st_mode):  # no other's copy would be closed again
+                with socket.socket(fileno=os.dup(int(name))) as found:
+                    if found.family == socket.AF_INET and found.getpeername()[1] == port:
+                        found.shutdown(socket.SHUT_RDWR)
 
 
 def test_questions_are_asked_again(router: PlainRouter, transport: ZmqTransport) -> None:
