@@ -163,6 +163,7 @@ def test_without_the_supervisor_nothing_stays(models: Path, serve: Serve) -> Non
     with Load(server.port, 20, halves("half_plus_two", 3.0)):
         os.kill(server.pid, signal.SIGKILL)
         wait_until(lambda: not server.processes(), GONE, "every process gone")
+        assert server.wait(5) == -signal.SIGKILL  # all its threads have ended, too
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

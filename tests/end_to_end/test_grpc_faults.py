@@ -105,6 +105,7 @@ def test_without_the_supervisor_nothing_stays(models: Path) -> None:
         with GrpcLoad(server.grpc_port, 4, 2, halves()) as load:
             os.kill(server.pid, signal.SIGKILL)
             wait_until(lambda: not server.processes(), 5, "every process gone")
+            assert server.wait(5) == -signal.SIGKILL  # all its threads have ended, too
             load.abandon()
         assert load.outcome.wrong == []
         assert set(load.outcome.failed) <= {"UNAVAILABLE", "CANCELLED"}, load.outcome.texts
