@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from frontend.catalog import ModelSpec, Version
 from frontend.endpoint import Endpoint
-from frontend.open_lane import TIMED_OUT, Pending, Tell
+from frontend.open_lane import TIMED_OUT
+from frontend.pending import Pending, Tell
 from frontend.request_body import Answer, AnswerFormat, RequestBody
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
@@ -39,6 +40,7 @@ class Call:
         "_timeout",
         "api",
         "entrypoint",
+        "low",
         "spec",
     )
 
@@ -47,6 +49,7 @@ class Call:
         self.spec = spec
         self.api = api
         self.entrypoint = entrypoint
+        self.low = False  # is it of low priority?
         self._front_end = front_end
         self._timeout = timeout
         self._began = began
@@ -96,7 +99,7 @@ class Call:
         assert self._endpoint is not None
         if self._closed:  # given up while its lane was being opened
             raise ServingError(Code.CANCELLED, "The client went away")
-        pending = self._pending = self._front_end.submit(self._endpoint, self._inputs, self._left(), tell=tell)
+        pending = self._pending = self._front_end.submit(self._endpoint, self._inputs, self._left(), tell=tell, low=self.low)
         self._inputs = ()  # what a large body held
         return pending
 

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from frontend.endpoint import Endpoint
 from frontend.labels import Label
+from ringserve.batching_parameters import BatchingParameters
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
@@ -36,12 +37,17 @@ class VersionStatus(NamedTuple):
 
 
 class Version:
-    """A loaded version: its signatures, and an endpoint for each that was asked for."""
+    """A loaded version: its signatures, and an endpoint for each that was asked for.
+
+    `parameters`: what its requests are batched by, where it has any.
+    """
 
     def __init__(self, servable: ServableId, message: Message, ask: Callable[[Message], None]) -> None:
         self.id = servable
         self.metadata: Any = message["metadata"]
         self.signatures = {wire[0]: Signature.from_wire(wire) for wire in message["signatures"]}
+        wire = message.get("batching")
+        self.parameters = None if wire is None else BatchingParameters.from_wire(wire)
         self._endpoints: dict[str, Endpoint] = {}
         self._ask = ask
 
@@ -49,7 +55,8 @@ class Version:
         """Raises KeyError for a name that is no signature of this version."""
         found = self._endpoints.get(signature)
         if found is None:
-            found = self._endpoints[signature] = Endpoint(self.id, self.signatures[signature], self._ask)
+            found = Endpoint(self.id, self.signatures[signature], self._ask, self.parameters)
+            self._endpoints[signature] = found
         return found
 
     @property

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from frontend.open_lane import TIMED_OUT, OpenLane, Pending, Tell
+from frontend.batch_queue_bound import BatchQueueBound
+from frontend.lane_cost import quickest
+from frontend.open_lane import TIMED_OUT, OpenLane
+from frontend.pending import Pending, Tell
 from frontend.tensors import Array, Tensor, unpacked
+from ringserve.batchable import check_rows, check_shapes
+from ringserve.batching_parameters import BatchingParameters
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
@@ -22,12 +27,14 @@ from shm.producer import LaneProducer
 #: The rows of a request: dtype number and shape of one row, for each input.
 Form = tuple[tuple[int, tuple[int, ...]], ...]
 
-_FULL: Final = "The batch scheduling queue to which this task was submitted is full"  # upstream's text
 _FORMS_AFTER: Final = 8  # requests of one form before lanes with columns for it are asked for
 _MOST_SEEN: Final = 64  # forms that are counted at a time
 _ASK_AGAIN_NS: Final = 1_000_000_000
 _MOST_COUNTED: Final = 1 << 16  # rows of a packed request: a tensor without elements may have any number of them
 _MOST_FORMS: Final = 8  # a client can't make the server open lanes without end
+
+
+T = TypeVar("T")
 
 
 class TooLargeError(ServingError):
@@ -41,8 +48,14 @@ class Endpoint:
     send, are opened in the background.
     """
 
-    def __init__(self, servable: ServableId, signature: Signature, ask: Callable[[Message], None]) -> None:
-        """`ask` sends a message to the supervisor."""
+    def __init__(
+        self,
+        servable: ServableId,
+        signature: Signature,
+        ask: Callable[[Message], None],
+        parameters: BatchingParameters | None = None,
+    ) -> None:
+        """`ask` sends a message to the supervisor; `parameters`: what the version's requests are batched by."""
         self.servable = servable
         self.signature = signature
         self._output_dtypes = [spec.dtype for spec in signature.outputs]
@@ -54,6 +67,7 @@ class Endpoint:
         self._seen: dict[Form, int] = {}
         self._asked: set[Form] = set()
         self._ask = ask
+        self._parameters = parameters
         self._opening: asyncio.Future[None] | None = None
         self._refused = 0  # when, in ns of CLOCK_MONOTONIC
 
@@ -64,6 +78,8 @@ class Endpoint:
 
     def add(self, lane: OpenLane, inputs: Any, form: Form | None) -> None:
         """A lane is open. `inputs` None: it is a base lane; `form`: it has columns for these rows."""
+        if self._parameters is not None:
+            lane.bound = BatchQueueBound(self._parameters)
         if inputs is None:
             self.base.append(lane)
         if form is not None:
@@ -83,6 +99,10 @@ class Endpoint:
             form: [lane for lane in lanes if not lane.avoided] or ([] if usable else lanes)
             for form, lanes in self._with_columns.items()
         }
+        for lanes in (self._base, *self._columns.values()):
+            if len(lanes) > 1:
+                for lane in lanes:
+                    lane.has_rivals = True
 
     def refuse(self, error: ServingError) -> None:
         """The base lane that requests wait for can't be made."""
@@ -121,26 +141,32 @@ class Endpoint:
         message = {"type": "want_lane", "servable": self.servable, "signature": self.signature.name, "inputs": inputs}
         self._ask(message)
 
-    def submit(self, inputs: Sequence[Tensor], timeout: int, tell: Tell | None = None) -> Pending:
-        """Put a request into the lane of the least busy worker that can take it; `timeout` in ns, 0: none.
+    def submit(self, inputs: Sequence[Tensor], timeout: int, tell: Tell | None = None, low: bool = False) -> Pending:
+        """Put a request into the lane of the worker that can take it and is expected to be done first; `timeout` in ns, 0:
+        none; `low`: it is of low priority.
 
-        Raises ServingError: UNAVAILABLE when every lane is full.
+        Raises ServingError: UNAVAILABLE when every lane is full, INVALID_ARGUMENT for what can't be batched by parameters.
         """
+        if self._parameters is not None:
+            check_shapes([tensor.shape for tensor in inputs], self._parameters.max_batch_size)
         now = time.monotonic_ns()
         deadline = now + timeout if timeout > 0 else 0
         form, rows = _form(inputs)
         if form is not None:
             lanes = self._columns.get(form)
             if lanes:
-                lane = lanes[0] if len(lanes) == 1 else min(lanes, key=_busyness)
+                lane = lanes[0] if len(lanes) == 1 else quickest(lanes, rows, now)
                 if rows <= lane.most_rows:  # more would hold up the ring: those go packed
-                    pending = lane.submit_rows([t.data for t in inputs], rows, now, deadline, tell)  # type: ignore[misc]
+                    columns: list[Array] = [t.data for t in inputs]  # type: ignore[misc]
+                    pending = lane.submit_rows(columns, rows, now, deadline, tell, low) or _first(
+                        other.submit_rows(columns, rows, now, deadline, tell, low) for other in lanes if other is not lane
+                    )
                     if pending is None:
-                        raise ServingError(Code.UNAVAILABLE, _FULL)
+                        raise lane.refusal(rows)
                     return pending
             elif lanes is None:
                 self._note(form, inputs)
-        return self._submit_packed(inputs, rows, now, deadline, tell)
+        return self._submit_packed(inputs, rows, now, deadline, tell, low)
 
     def takes_each(self, form: Form, rows_each: int) -> bool:
         """Is there a lane with columns for requests of so many rows of this form?"""
@@ -148,20 +174,28 @@ class Endpoint:
         return bool(lanes) and 0 < rows_each <= lanes[0].most_rows  # type: ignore[index]
 
     def submit_each(
-        self, form: Form, columns: Sequence[Array], rows_each: int, timeout: int, tell: Tell
+        self, form: Form, columns: Sequence[Array], rows_each: int, timeout: int, tell: Tell, low: bool = False
     ) -> tuple[Pending, int]:
-        """Put many requests into the lane of the least busy worker, which `takes_each`: one after the other, so many rows
-        each. Returns how many of them found room, from the front. Raises ServingError: UNAVAILABLE when none did.
+        """Put many requests into a lane that is chosen as in `submit`, and `takes_each`: one after the other, so many rows
+        each. Returns how many of them found room, from the front. Raises ServingError as `submit`, where none did.
         """
+        if self._parameters is not None:
+            check_rows(rows_each, self._parameters.max_batch_size)
         now = time.monotonic_ns()
-        lane = min(self._columns[form], key=_busyness)
-        found = lane.submit_each(columns, rows_each, now, now + timeout if timeout > 0 else 0, tell)
+        lanes = self._columns[form]
+        lane = lanes[0] if len(lanes) == 1 else quickest(lanes, len(columns[0]), now)
+        deadline = now + timeout if timeout > 0 else 0
+        found = lane.submit_each(columns, rows_each, now, deadline, tell, low) or _first(
+            other.submit_each(columns, rows_each, now, deadline, tell, low) for other in lanes if other is not lane
+        )
         if found is None:
-            raise ServingError(Code.UNAVAILABLE, _FULL)
+            raise lane.refusal(rows_each)
         return found
 
-    def _submit_packed(self, inputs: Sequence[Tensor], rows: int, now: int, deadline: int, tell: Tell | None) -> Pending:
-        lane = self._base[0] if len(self._base) == 1 else min(self._base, key=_busyness)
+    def _submit_packed(
+        self, inputs: Sequence[Tensor], rows: int, now: int, deadline: int, tell: Tell | None, low: bool
+    ) -> Pending:
+        lane = self._base[0] if len(self._base) == 1 else quickest(self._base, max(rows, 1), now)
         tensors = [tensor.packed() for tensor in inputs]
         room = lane.producer.lane.spec.request_bytes
         for dtype, shape, _ in inputs:
@@ -172,9 +206,12 @@ class Endpoint:
         if packed.size(tensors) > room:
             text = f"The request's tensors take {packed.size(tensors)} bytes, the lane holds {room}: "
             raise TooLargeError(Code.RESOURCE_EXHAUSTED, text + "start the server with a higher --max_request_bytes")
-        pending = lane.submit_packed(tensors, min(rows, _MOST_COUNTED), now, deadline, tell)
+        rows = min(rows, _MOST_COUNTED)
+        pending = lane.submit_packed(tensors, rows, now, deadline, tell, low) or _first(
+            other.submit_packed(tensors, rows, now, deadline, tell, low) for other in self._base if other is not lane
+        )
         if pending is None:
-            raise ServingError(Code.UNAVAILABLE, _FULL)
+            raise lane.refusal(rows)
         return pending
 
     def _note(self, form: Form, inputs: Sequence[Tensor]) -> None:
@@ -226,8 +263,9 @@ def _packed_answer(producer: LaneProducer, number: int) -> list[Tensor]:
     raise ServingError(code, text)
 
 
-def _busyness(lane: OpenLane) -> int:
-    return lane.outstanding_rows
+def _first(found: Iterable[T | None]) -> T | None:
+    """What the first lane took that has room, where the one that would be quickest has none."""
+    return next((each for each in found if each is not None), None)
 
 
 def _form(inputs: Sequence[Tensor]) -> tuple[Form | None, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import json
 import os
 import socket
 import time
@@ -13,7 +14,8 @@ from typing import Final
 
 from frontend.catalog import Catalog, Version, VersionStatus
 from frontend.endpoint import Endpoint, Form
-from frontend.open_lane import OpenLane, Pending, Tell
+from frontend.open_lane import OpenLane
+from frontend.pending import Pending, Tell
 from frontend.request_counters import RequestCounters
 from frontend.shadow import Shadows
 from frontend.tensors import Array, Tensor
@@ -31,7 +33,9 @@ from shm.producer import LaneProducer
 _EXPIRE_SECONDS: Final = 0.1  # how often deadlines are looked at
 _LOAD_NS: Final = 1_000_000_000  # how often it is told how full the lanes are
 _TRIM_NS: Final = 10_000_000_000  # how often freed memory is given back, if nothing is to be done
+_QUEUE_FULL: Final = "queue_full"
 _METRICS_SECONDS: Final = 3.0  # how long the supervisor may take to write them
+_BATCHING_SECONDS: Final = 2.0  # the same of what it knows of batching, without which the page is shown as well
 
 
 class FrontEnd:
@@ -84,25 +88,48 @@ class FrontEnd:
         timeout: int,
         copied: bool = True,
         tell: Tell | None = None,
+        low: bool = False,
     ) -> Pending:
         """Put a request into a lane of an open endpoint; `timeout` in ns, 0: none. Raises ServingError.
 
         Await its `future`, or be told, read its answer with `endpoint.answer`, and call `done` whatever happened; hold the
         version's handle until then. `copied`: its version's shadows may get a copy, for which there must be a future.
+        `low`: the request is of low priority.
         """
-        pending = endpoint.submit(inputs, timeout, tell)
+        try:
+            pending = endpoint.submit(inputs, timeout, tell, low)
+        except ServingError as error:
+            self._note_refusal(endpoint, error)
+            raise
         self._announce(pending.lane)
         if self._shadows.rates and copied:
             self._shadows.copy(endpoint, inputs, pending, timeout)
         return pending
 
     def submit_each(
-        self, endpoint: Endpoint, form: Form, columns: Sequence[Array], rows_each: int, timeout: int, tell: Tell
+        self,
+        endpoint: Endpoint,
+        form: Form,
+        columns: Sequence[Array],
+        rows_each: int,
+        timeout: int,
+        tell: Tell,
+        low: bool = False,
     ) -> tuple[Pending, int]:
         """Put many requests into a lane together: see `Endpoint.submit_each`."""
-        found = endpoint.submit_each(form, columns, rows_each, timeout, tell)
+        try:
+            found = endpoint.submit_each(form, columns, rows_each, timeout, tell, low)
+        except ServingError as error:
+            self._note_refusal(endpoint, error)
+            raise
         self._announce(found[0].lane)
         return found
+
+    def _note_refusal(self, endpoint: Endpoint, error: ServingError) -> None:
+        """Whoever waits for room and tries again is counted each time."""
+        if error.code is Code.UNAVAILABLE:
+            name, version = endpoint.servable
+            self.counters.rejected(name, version, endpoint.signature.name, _QUEUE_FULL)
 
     def _announce(self, lane: OpenLane) -> None:
         """Have the worker look into the lane."""
@@ -153,7 +180,7 @@ class FrontEnd:
 
     def _report_load(self) -> None:
         lanes = ((v.id.name, lane) for v in self.catalog.loaded(None) for e in v.endpoints for lane in e.lanes)
-        self.counters.set_load((name, lane.worker, lane.inflight, lane.occupancy) for name, lane in lanes)
+        self.counters.set_load((name, lane.worker, lane.inflight, lane.enqueued, lane.occupancy) for name, lane in lanes)
 
     def _on_message(self, message: Message, fds: list[int]) -> None:
         self._handlers[message["type"]](message, fds)
@@ -282,6 +309,15 @@ class FrontEnd:
             raise ServingError(Code.UNAVAILABLE, "The supervisor did not write the metrics in time") from None
         text: str = answer["text"]
         return text
+
+    async def batching(self) -> dict[str, Message] | None:
+        """How each model's requests are batched, by its name, as the supervisor explains it; None: not in time."""
+        try:
+            answer = await asyncio.wait_for(self.ask({"type": "batching"}), _BATCHING_SECONDS)
+        except (TimeoutError, ServingError):
+            return None
+        explained: dict[str, Message] = json.loads(answer["text"])
+        return explained
 
     def tell(self, message: Message) -> None:
         """To the supervisor, which does not answer."""

@@ -8,7 +8,18 @@ from typing import Final
 
 from ringserve.errors import Code
 from ringserve.servable import ServableId
-from shm.counter_families import DURATION, INFLIGHT, QUEUE, REQUESTS, RING_OCCUPANCY, RUN, TIME_BOUNDS, Family
+from shm.counter_families import (
+    DURATION,
+    ENQUEUED,
+    INFLIGHT,
+    QUEUE,
+    REJECTED,
+    REQUESTS,
+    RING_OCCUPANCY,
+    RUN,
+    TIME_BOUNDS,
+    Family,
+)
 from shm.counters import CounterTable
 
 _MOST_OTHERS: Final = 1000  # names that clients made up
@@ -16,7 +27,8 @@ _LONGEST_OTHER: Final = 200
 _SUM: Final = len(TIME_BOUNDS) + 1
 _LONGEST_BITS: Final = 50  # ns, 13 days: a queue or run of more, or of less than nothing, is a damaged lane's
 _MILLIONTHS: Final = 1_000_000
-_GAUGES: Final = (INFLIGHT.name, RING_OCCUPANCY.name)
+_LOADS: Final = (INFLIGHT, ENQUEUED, RING_OCCUPANCY)
+_GAUGES: Final = frozenset(family.name for family in _LOADS)
 
 _Key = tuple[str, int | None, str, str, str]
 
@@ -157,7 +169,8 @@ class RequestCounters:
         self._table = table
         self._meters: dict[_Key, Meter] = {}
         self._served: dict[str, dict[str, frozenset[str]]] = {}  # signatures by model and version
-        self._loads: dict[tuple[str, str], tuple[memoryview, memoryview]] = {}
+        self._loads: dict[tuple[str, str], list[memoryview]] = {}
+        self._rejected: dict[tuple[str, int | None, str, str], memoryview] = {}
         self._has_tidied = False
         # A process before may have counted, and left a load that is not this one's.
         table.fold(lambda family, labels: None if family in _GAUGES else labels)
@@ -175,6 +188,19 @@ class RequestCounters:
         if meter is None:
             meter = self._meters[key] = Meter(self._table, (model, number, signature, api, entrypoint))
         return meter
+
+    def rejected(self, model: str, version: int | None, signature: str, reason: str, count: int = 1) -> None:
+        """Requests that were not put into a lane, and so will be in no batch: "queue_full" and so on.
+
+        They count as requests that failed too, which their meters are told.
+        """
+        cells = self._rejected.get((model, version, signature, reason))
+        if cells is None:
+            labels = (*self._place(model, "" if version is None else str(version), signature), reason)
+            cells = self._table.cells(REJECTED.name, labels, REJECTED.words)
+            if labels[:3] == (model, str(version), signature):  # else there may be as many as clients make up
+                self._rejected[model, version, signature, reason] = cells
+        cells[0] += count
 
     def _place(self, model: str, version: str, signature: str) -> tuple[str, str, str]:
         """The labels that a request is counted under."""
@@ -219,6 +245,7 @@ class RequestCounters:
             return (*self._place(model, version, signature), *rest)
 
         self._table.fold(onto)
+        self._rejected.clear()
         for key, meter in list(self._meters.items()):
             if key[0] in changed or everything:
                 self._reload(key, meter)
@@ -232,19 +259,20 @@ class RequestCounters:
             del self._meters[key]
             meter.follow(self._find(*key))  # whoever still has it counts where it belongs
 
-    def set_load(self, lanes: Iterable[tuple[str, str, int, float]]) -> None:
-        """How full all the lanes are: model, worker, requests submitted and not answered, occupied share (0 to 1).
+    def set_load(self, lanes: Iterable[tuple[str, str, int, int, float]]) -> None:
+        """How full all the lanes are: model, worker, requests submitted and not answered, of these those that no batch has
+        begun with, occupied share (0 to 1).
 
         Those of a model on a worker are added up; of their shares the largest counts.
         """
-        loads = dict.fromkeys(self._loads, (0, 0.0))
-        for model, worker, waiting, share in lanes:
-            before = loads.get((model, worker), (0, 0.0))
-            loads[model, worker] = (before[0] + waiting, max(before[1], share))
-        for key, (waiting, share) in loads.items():
+        loads = dict.fromkeys(self._loads, (0, 0, 0.0))
+        for model, worker, inflight, enqueued, share in lanes:
+            before = loads.get((model, worker), (0, 0, 0.0))
+            loads[model, worker] = (before[0] + inflight, before[1] + enqueued, max(before[2], share))
+        for key, (inflight, enqueued, share) in loads.items():
             cells = self._loads.get(key)
             if cells is None:
-                inflight = self._table.cells(INFLIGHT.name, key, INFLIGHT.words)
-                cells = self._loads[key] = (inflight, self._table.cells(RING_OCCUPANCY.name, key, RING_OCCUPANCY.words))
-            cells[0][0] = waiting
-            cells[1][0] = int(share * _MILLIONTHS)
+                cells = self._loads[key] = [self._table.cells(family.name, key, family.words) for family in _LOADS]
+            cells[0][0] = inflight
+            cells[1][0] = enqueued
+            cells[2][0] = int(share * _MILLIONTHS)

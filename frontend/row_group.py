@@ -11,7 +11,8 @@ import numpy as np
 from frontend.catalog import ModelSpec, Version
 from frontend.endpoint import Endpoint, Form
 from frontend.failure import as_serving_error
-from frontend.open_lane import TIMED_OUT, Pending
+from frontend.open_lane import TIMED_OUT
+from frontend.pending import Pending
 from frontend.tensors import Array, Tensor
 from ringserve.errors import Code, ServingError
 from ringserve.handle import ServableHandle
@@ -41,6 +42,7 @@ class RowGroup:
         "_entrypoint",
         "_front_end",
         "_handle",
+        "_low",
         "_parts",
         "_refused",
         "_rows_each",
@@ -49,8 +51,18 @@ class RowGroup:
         "_waiting",
     )
 
-    def __init__(self, front_end: FrontEnd, spec: ModelSpec, api: str, entrypoint: str, timeout: int, began: int) -> None:
-        """`timeout` in ns from `began` on, 0: none; `began`: ns of CLOCK_MONOTONIC."""
+    def __init__(
+        self,
+        front_end: FrontEnd,
+        spec: ModelSpec,
+        api: str,
+        entrypoint: str,
+        timeout: int,
+        began: int,
+        low: bool = False,
+    ) -> None:
+        """`timeout` in ns from `began` on, 0: none; `began`: ns of CLOCK_MONOTONIC; `low`: they are of low priority."""
+        self._low = low
         self._front_end = front_end
         self._spec = spec
         self._api = api
@@ -111,7 +123,9 @@ class RowGroup:
                 raise ServingError(Code.DEADLINE_EXCEEDED, TIMED_OUT)
         self._waiting += 1
         try:
-            return self._front_end.submit_each(self._endpoint, form, columns, self._rows_each, timeout, self._told)
+            return self._front_end.submit_each(
+                self._endpoint, form, columns, self._rows_each, timeout, self._told, self._low
+            )
         except BaseException:
             self._waiting -= 1
             raise
@@ -133,7 +147,7 @@ class RowGroup:
         pieces: list[Sequence[Array]] = []
         place = 0
         for pending in self._parts:
-            if pending.last >= pending.lane.collected:  # given up
+            if not pending.completed:  # given up
                 break
             outputs, elsewhere = self._endpoint.answers(pending)
             pieces.append(outputs)

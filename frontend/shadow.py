@@ -1,6 +1,7 @@
 """Shadows: versions that get copies of requests to other versions of their model, to see whether they answer alike.
 
-Clients notice nothing: a copy is sent after its request, never waited for, and dropped where it would be in the way.
+Clients notice nothing: a copy is sent after its request, with low priority whatever the request's, never waited for, and
+dropped where it would be in the way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from frontend.catalog import Catalog, ModelSpec, Version
 from frontend.endpoint import Endpoint
-from frontend.open_lane import Pending
+from frontend.pending import Pending
 from frontend.shadow_copy import Outcome, ShadowCopy, Submitted
 from frontend.tensors import Tensor
 from ringserve.channel import Message
@@ -31,7 +32,9 @@ _IN_THE_WAY: Final = (Code.UNAVAILABLE, Code.NOT_FOUND)  # the shadow's lane is 
 class Submit(Protocol):
     """How a copy gets into a lane: `FrontEnd.submit`."""
 
-    def __call__(self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int, copied: bool = True) -> Pending: ...
+    def __call__(
+        self, endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int, copied: bool = True, *, low: bool = False
+    ) -> Pending: ...
 
 
 class Shadows:
@@ -90,7 +93,7 @@ class Shadows:
             if not endpoint.base:
                 endpoint.prepare()  # for copies to come
                 return False
-            pending = self._submit(endpoint, inputs, timeout, copied=False)
+            pending = self._submit(endpoint, inputs, timeout, copied=False, low=True)
         finally:
             if pending is None:
                 handle.release()

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from frontend.catalog import Version
 from frontend.endpoint import Endpoint
-from frontend.open_lane import Pending
+from frontend.pending import Pending
 from frontend.same_answers import same_answers
 from frontend.tensors import Tensor
 from ringserve.errors import ServingError

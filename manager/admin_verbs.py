@@ -22,6 +22,7 @@ _LISTED: Final = ("name", "platform", "base_path", "policy", "labels", "trouble"
 # A failure that was there before the change is the change's as well when nothing has happened by then: the server tries
 # again at once or not at all.
 _OLD_FAILURE_SECONDS: Final = 3.0
+_EXPLAIN_SECONDS: Final = 5.0  # for workers to say what they know, at most: of one that hangs only that is told
 
 
 class AdminVerbs:
@@ -33,6 +34,7 @@ class AdminVerbs:
         self.verbs: Mapping[str, Callable[[AdminRequest], Awaitable[_Answer]]] = {
             "list": self._list,
             "status": self._status,
+            "explain": self._explain,
             "load": self._load,
             "unload": self._unload,
             "reload": self._reload,
@@ -66,8 +68,15 @@ class AdminVerbs:
             return {**description, "models": [model for model in models if not has_ended(model)]}
         models = [model for model in models if model["name"] == name]
         if not models:
-            raise ServingError(Code.NOT_FOUND, f"no model {name} is configured")
+            raise _not_configured(name)
         return {**description, "models": models}
+
+    async def _explain(self, request: AdminRequest) -> _Answer:
+        name = request.text("model")
+        request.done()
+        if ModelView(self._administered, name).entry() is None:
+            raise _not_configured(name)
+        return await self._administered.explain(name, min(request.timeout, _EXPLAIN_SECONDS))
 
     async def _load(self, request: AdminRequest) -> _Answer:
         name, base_path = request.text("model"), request.optional_text("base_path")
@@ -162,6 +171,10 @@ class AdminVerbs:
 def error_fields(error: ServingError) -> dict[str, str]:
     """An error as it goes over the socket."""
     return {"code": error.code.name, "message": error.message}
+
+
+def _not_configured(name: str) -> ServingError:
+    return ServingError(Code.NOT_FOUND, f"no model {name} is configured")
 
 
 def _summary(model: Mapping[str, Any]) -> _Answer:

@@ -30,3 +30,6 @@ class Administered(Protocol):
 
     def describe(self) -> Message:
         """All models, with their versions' states, and all processes, as they are now, in values that JSON has."""
+
+    async def explain(self, model: str, seconds: float) -> Message:
+        """The model's loaded versions, with why requests are batched or not, as workers tell within `seconds`; likewise."""

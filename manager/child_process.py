@@ -183,11 +183,14 @@ class ChildProcess:
         """Send a message and wait for its answer. Raises the error that comes back; UNAVAILABLE when the process ends."""
         if self._channel is None or self._channel.closed:
             raise ServingError(Code.UNAVAILABLE, f"{self.title} is not running")
-        self._next_call += 1
+        self._next_call = number = self._next_call + 1
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._calls[self._next_call] = future
-        self._channel.send({**message, "call": self._next_call}, fds)
-        return await future
+        self._calls[number] = future
+        self._channel.send({**message, "call": number}, fds)
+        try:
+            return await future
+        finally:
+            self._calls.pop(number, None)  # of one that is not waited for any more, too
 
     async def stop(self, seconds: float) -> None:
         """Ask the process to finish; kill it after `seconds`."""

@@ -68,7 +68,8 @@ class FrontEndProcess(ChildProcess):
         self._joiner: Joiner
         self._pages: Mapping[str, Callable[[], str]]
         self._reload: Callable[[bytes], Awaitable[Message]]
-        self._reloading: set[asyncio.Task[None]] = set()
+        self._batching: Callable[[], Awaitable[str]]
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(
         self,
@@ -76,13 +77,15 @@ class FrontEndProcess(ChildProcess):
         joiner: Joiner,
         pages: Mapping[str, Callable[[], str]],
         reload: Callable[[bytes], Awaitable[Message]],
+        batching: Callable[[], Awaitable[str]],
     ) -> None:
         """Keep the front end running. `pages` are what it may show of metrics, "clean" and "upstream"; `reload` answers a
-        serialised ReloadConfigRequest.
+        serialised ReloadConfigRequest; `batching` is what it may show of that, in JSON.
         """
         self._joiner = joiner
         self._pages = pages
         self._reload = reload
+        self._batching = batching
 
         async def boot() -> None:
             await self.booted()
@@ -109,14 +112,22 @@ class FrontEndProcess(ChildProcess):
         elif message["type"] == "metrics":
             self.send({"type": "told", "call": message["call"], "text": self._pages[message["page"]]()})
         elif message["type"] == "reload":
-            task = asyncio.get_running_loop().create_task(self._answer_reload(message))
-            self._reloading.add(task)
-            task.add_done_callback(self._reloading.discard)
+            self._answer_later(message, self._reload(message["request"]))
+        elif message["type"] == "batching":
+            self._answer_later(message, self._batching_answer())
 
-    async def _answer_reload(self, message: Message) -> None:
-        """Models are waited for meanwhile; where the front end is gone by then, nobody hears of it."""
+    def _answer_later(self, message: Message, work: Awaitable[Message]) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(message, work))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _batching_answer(self) -> Message:
+        return {"text": await self._batching()}
+
+    async def _answer(self, message: Message, work: Awaitable[Message]) -> None:
+        """Models, or workers, are waited for meanwhile; where the front end is gone by then, nobody hears of it."""
         pid = self.pid
-        answer = await self._reload(message["request"])
+        answer = await work
         if self.pid == pid:  # else another process has its place, whose calls count anew
             self.send({"type": "told", "call": message["call"], **answer})
 

@@ -7,13 +7,22 @@ from typing import Final, NamedTuple
 
 from manager.request_figures import Rows
 from shm.counter_families import (
+    BATCH_CLOSED,
     BATCH_RUN,
     BATCHES,
     DURATION,
+    ENQUEUED,
+    EXECUTED_ROWS,
     FAMILIES,
     INFLIGHT,
+    INPUT_ROWS,
+    LINGER,
+    MERGE,
+    PADDING,
     QUEUE,
+    REJECTED,
     REQUESTS,
+    RETRIED,
     RING_OCCUPANCY,
     RUN,
     Family,
@@ -44,7 +53,24 @@ REQUEST_FIGURES: Final = (
     RequestFigure("ringserve_run_duration_seconds", "histogram", "How long their batches ran.", RUN, _NS),
     RequestFigure("ringserve_batch_rows", "histogram", "Rows of the batches that ran.", BATCHES),
     RequestFigure("ringserve_batch_run_seconds", "histogram", "How long batches ran.", BATCH_RUN, _NS),
+    RequestFigure(
+        "ringserve_batch_wait_seconds", "histogram", "How long a batch's oldest request waited for it.", LINGER, _NS
+    ),
+    RequestFigure("ringserve_batch_merge_seconds", "histogram", "How long batches were gathered and split.", MERGE, _NS),
+    RequestFigure("ringserve_batches_closed_total", "counter", "Batches, by why they were not held open.", BATCH_CLOSED),
+    RequestFigure("ringserve_batch_retries_total", "counter", "Failed batches whose requests were run apart.", RETRIED),
+    RequestFigure(
+        "ringserve_batch_executed_rows", "histogram", "Tracks the batch size distribution on processing.", EXECUTED_ROWS
+    ),
+    RequestFigure("ringserve_batch_padding_rows", "histogram", "Tracks the padding size distribution on batches.", PADDING),
+    RequestFigure(
+        "ringserve_batch_input_rows", "histogram", "Tracks the batch size distribution on the inputs.", INPUT_ROWS
+    ),
+    RequestFigure(
+        "ringserve_batch_rejected_requests_total", "counter", "Requests that were answered without a batch.", REJECTED
+    ),
     RequestFigure("ringserve_inflight_requests", "gauge", "Requests in lanes, not answered yet.", INFLIGHT),
+    RequestFigure("ringserve_enqueued_requests", "gauge", "Of those, the ones that no batch has begun with.", ENQUEUED),
     RequestFigure(
         "ringserve_ring_occupancy_ratio", "gauge", "Share of the fullest lane that is occupied.", RING_OCCUPANCY, _MILLIONTHS
     ),

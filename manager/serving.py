@@ -90,6 +90,7 @@ class Serving:
             "servable": servable,
             "signatures": answer["signatures"],
             "metadata": answer["metadata"],
+            "batching": answer["batching"],
         }
         default = any(signature[0] == DEFAULT_SIGNATURE for signature in answer["signatures"])
         served = self._served[servable] = Served(message, default, workers, answer["warm_up"])
@@ -108,6 +109,8 @@ class Serving:
         served = self._served.get(servable)
         if served is not None:
             served.phase = Phase.GOING
+            for worker in served.workers:  # whatever is held back for more requests to come runs now
+                worker.send({"type": "close", "servable": servable})
         message = {"type": "retire", "servable": servable}
         # A front end that dies meanwhile has no requests left: its error says just that.
         await asyncio.gather(*(frontend.call(message) for frontend in self._informed), return_exceptions=True)

@@ -21,9 +21,11 @@ from manager.admin import AdminServer, open_admin
 from manager.administration import Administration
 from manager.aspired_version_policy import POLICIES
 from manager.aspired_versions_manager import AspiredVersionsManager
+from manager.batching_page import BatchingPage
 from manager.daemon_threads import DaemonThreads
 from manager.description import Description, LoadHistory
 from manager.event_bus import EventBus
+from manager.explanation import Explanation
 from manager.frontend_process import FrontEndProcess
 from manager.grpc_address import check_socket_path, remove_socket, reserve
 from manager.grpc_reload import GrpcReload
@@ -46,6 +48,7 @@ from manager.worker_loader import WorkerLoader
 from manager.worker_process import WorkerProcess
 from manager.zmq_endpoints import ZmqEndpoints, open_zmq
 from ringserve import log
+from ringserve.batching_parameters import server_parameters
 from ringserve.channel_arguments import parse_channel_arguments
 from ringserve.devices import parse_devices
 from ringserve.errors import Code, ServingError
@@ -61,6 +64,7 @@ _MOST_FILES: Final = 1 << 16
 _STOP_SECONDS: Final = 5.0  # for a worker to end
 _FIRST_LOADS_A_CPU: Final = 4  # upstream's; there is no traffic yet that they could hurt
 _FEWEST_LOADS: Final = 4  # of several models at a time, so that one that hangs holds up no other
+_EXPLAIN_SECONDS: Final = 0.5  # for workers to say how they batch: who looks at the page does not wait for one that hangs
 _MANY: Final = 1 << 20
 _MOST_NAMED: Final = 20
 _RINGS_PER_LIMIT: Final = 4  # room in a lane: JSON numbers of two bytes may be tensor elements of eight
@@ -98,6 +102,7 @@ class Supervisor:
         self._devices = parse_devices(options.devices)
         self._models, self._file = first_models(options, self._devices)
         self._prometheus_path = prometheus_path(options)
+        server_parameters(options)  # for its error: workers read them
         port = options.rest_api_port
         self._listeners = bind(port, options.rest_frontends) if port else []
         self._ssl: SslConfig | None = None
@@ -130,13 +135,16 @@ class Supervisor:
         options, serving = self._options, self._serving
         children = [
             *(worker.serve(options, self._lanes.restore, serving.set_usable) for worker in self._workers),
-            *(frontend.serve(options, serving, self._pages, self._reload) for frontend in self._frontends),
+            *(
+                frontend.serve(options, serving, self._pages, self._reload, self._batching.text)
+                for frontend in self._frontends
+            ),
         ]
         keepers = [loop.create_task(child) for child in children]
         self._core.start(self._models)
         self._admin: AdminServer | None = None
         try:
-            administration = Administration(self._core, self._description)
+            administration = Administration(self._core, self._description, self._explanation)
             self._admin = await open_admin(options.admin_socket, options.rest_api_port, administration)
             await self._run(keepers)
         finally:
@@ -188,6 +196,8 @@ class Supervisor:
             "clean": MetricsPage(self._description.describe, figures.rows).text,
             "upstream": upstream.text,
         }
+        self._explanation = Explanation(self._serving, self._monitor, figures.rows)
+        self._batching = BatchingPage(lambda: self._explanation.models(_EXPLAIN_SECONDS))
         self._reload = GrpcReload(self._core, upstream.first_cells).reload
 
     def _grpc_frontend(self, index: int) -> FrontEndProcess:
@@ -319,6 +329,8 @@ class Supervisor:
                 others.close()
         if not any(frontend.open for frontend in self._frontends):  # nothing has begun that would have to end well
             self._kill_children()
+        for worker in self._workers:  # whatever is held back for more requests to come runs now
+            worker.send({"type": "close", "servable": None})
         await asyncio.gather(*(frontend.stop(_DRAIN_SECONDS) for frontend in self._frontends))
         if self._options.grpc_socket_path and self._options.grpc_frontends:
             remove_socket(self._options.grpc_socket_path)

@@ -10,7 +10,17 @@ from typing import Final
 from manager.load_record import LoadRecord
 from manager.request_figures import Rows
 from manager.upstream_exposition import LATENCY, Metric, Series, exponential, expose, first_cell
-from shm.counter_families import BATCH_RUN, BATCHES, DURATION, REQUESTS, RUN
+from shm.counter_families import (
+    BATCH_RUN,
+    BATCHES,
+    DURATION,
+    EXECUTED_ROWS,
+    INPUT_ROWS,
+    PADDING,
+    QUEUING,
+    REQUESTS,
+    RUN,
+)
 
 _SECONDS: Final = 1.0
 
@@ -20,6 +30,8 @@ _QUEUING: Final = exponential(100.0, 1.2, 52)  # microseconds
 
 #: Protocols that upstream has too: it can't have counted requests of others.
 _ENTRY_POINTS: Final = ("REST", "GRPC")
+#: The name of the batches' thread pool, which upstream's server leaves empty.
+_NO_POOL: Final = ("",)
 _APIS: Final = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
 _SERVING: Final = "/tensorflow/serving/"
@@ -31,6 +43,9 @@ _REQUEST_LATENCY: Final = Metric(f"{_SERVING}request_latency", "histogram", ("mo
 _RUN_LATENCY: Final = Metric(f"{_SERVING}runtime_latency", "histogram", ("model_name", "API", "runtime"), LATENCY)
 _BATCHES: Final = Metric(f"{_BATCHING}wrapped_run_count", "counter")
 _BATCH_ROWS: Final = Metric(f"{_BATCHING}processed_batch_size", "histogram", bounds=_ROWS, late=True)
+_INPUT_ROWS: Final = Metric(f"{_BATCHING}input_batch_size", "histogram", bounds=_ROWS, late=True)
+_PADDING: Final = Metric(f"{_BATCHING}padding_size", "histogram", ("execution_batch_size",), _ROWS, late=True)
+_QUEUING_LATENCY: Final = Metric(f"{_BATCHING}queuing_latency", "histogram", ("thread_pool_name",), _QUEUING)
 _GRAPH_RUNS: Final = Metric(f"{_CORE}graph_runs", "counter")
 _GRAPH_RUN_TIME: Final = Metric(f"{_CORE}graph_run_time_usecs", "counter")
 
@@ -40,7 +55,6 @@ _WITHOUT_SERIES: Final = (
     Metric(f"{_SERVING}request_example_count_total", "counter", ("model",)),
     Metric(f"{_SERVING}mlmd_map", "gauge", ("model_name", "version")),
     Metric(f"{_SERVING}request_log_count", "counter", ("model_name", "status_code")),
-    Metric(f"{_BATCHING}queuing_latency", "histogram", ("thread_pool_name",), _QUEUING),
 )
 
 _Sample = tuple[tuple[str, ...], Sequence[int]]
@@ -80,15 +94,19 @@ def request_metrics(rows: Rows) -> dict[Metric, Series]:
     for (family, labels), words in rows.items():
         if any(words):  # upstream shows a series from its first value on
             families.setdefault(family, {})[labels] = words
-    batches = families.get(BATCHES.name, {}).values()
+    batches = families.get(BATCHES.name, {})
+    executed = {**batches, **families.get(EXECUTED_ROWS.name, {})}  # as they were gathered, where it is not known
     runs = families.get(BATCH_RUN.name, {}).values()
     return {
         **{metric: {} for metric in _WITHOUT_SERIES},
         _REQUESTS: _summed(_requests(families.get(REQUESTS.name, {}))),
         _REQUEST_LATENCY: _in_microseconds(_summed(_request_latency(families.get(DURATION.name, {})))),
         _RUN_LATENCY: _in_microseconds(_summed(_run_latency(families.get(RUN.name, {})))),
-        _BATCHES: _summed(((), [sum(words[:-1])]) for words in batches),
-        _BATCH_ROWS: _summed(((), words) for words in batches),
+        _BATCHES: _summed(((), [sum(words[:-1])]) for words in batches.values()),
+        _BATCH_ROWS: _summed(((), words) for words in executed.values()),
+        _INPUT_ROWS: _summed(((), words) for words in families.get(INPUT_ROWS.name, {}).values()),
+        _PADDING: _summed((labels[-1:], words) for labels, words in families.get(PADDING.name, {}).items()),
+        _QUEUING_LATENCY: _in_microseconds(_summed((_NO_POOL, words) for words in families.get(QUEUING.name, {}).values())),
         _GRAPH_RUNS: _summed(((), [sum(words[:-1])]) for words in runs),
         _GRAPH_RUN_TIME: _in_microseconds(_summed(((), words[-1:]) for words in runs)),
     }

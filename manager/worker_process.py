@@ -136,6 +136,19 @@ class WorkerProcess(ChildProcess):
         """Bytes of memory that the load of `request` will take here. Raises ServingError."""
         return int((await self._call_twice({**request, "type": "estimate"}, "estimated"))["bytes"])
 
+    async def explain(self, servable: ServableId, seconds: float) -> list[Message]:
+        """Why this worker batches the version's requests or not: an entry for each signature and form.
+
+        Raises ServingError, also when there is no answer within `seconds`.
+        """
+        if not self.ready.is_set():
+            raise ServingError(Code.UNAVAILABLE, f"{self.title} is not ready")
+        try:
+            answer = await asyncio.wait_for(self.call({"type": "explain", "servable": servable}), seconds)
+        except TimeoutError:
+            raise ServingError(Code.DEADLINE_EXCEEDED, f"{self.title} did not answer within {seconds:g} s") from None
+        return list(answer["queues"])
+
     async def _call_twice(self, request: Message, doing: str) -> Message:
         died = 0
         while True:

@@ -1,4 +1,4 @@
-"""Command line: `ringserve serve | predict | status | models`, and `tensorflow_model_server` in upstream's manner."""
+"""Command line: `ringserve serve | predict | status | models | bench | tune`, and upstream's `tensorflow_model_server`."""
 
 # Serving starts from here, so what this module imports delays every start: what one command alone needs is
 # imported by that command.
@@ -21,6 +21,8 @@ usage: ringserve COMMAND ...
   predict   send one request to a running server
   status    show the versions of a model on a running server
   models    look at all models of a server on this machine, load, unload and label them
+  bench     put a server under load, and measure it
+  tune      find the flags that suit a model
 
   --help    this text; after a command, that command's
   --version print versions and exit"""
@@ -39,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ringserve import models_commands  # noqa: PLC0415 (as below)
 
         return models_commands.run(words[1:])
+    if command in ("bench", "tune"):
+        return _measure(command, words[1:])
     if command not in ("predict", "status"):
         return _misused("ringserve", _unknown_command(command))
     from ringserve import client_commands  # noqa: PLC0415 (argparse and numpy: serving needs neither here)
@@ -69,6 +73,16 @@ def _serve(command: str, argv: Sequence[str], defaults: Mapping[str, Value]) -> 
         return EXIT_NOT_STARTED
 
 
+def _measure(command: str, argv: Sequence[str]) -> int:
+    if command == "bench":
+        from bench.harness import command as bench_command  # noqa: PLC0415 (as for clients)
+
+        return bench_command.main(argv)
+    from bench.tune import command as tune_command  # noqa: PLC0415 (as for clients)
+
+    return tune_command.main(argv)
+
+
 def _versions() -> str:
     from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 (slow, and needed only here)
 
@@ -87,4 +101,4 @@ def _misused(command: str, text: str) -> int:
 def _unknown_command(word: str) -> str:
     if word.partition("=")[0].removeprefix("--") in FLAGS:
         return f"{word} belongs after a command: ringserve serve {word}"
-    return f"unknown command {word} (serve, predict, status or models)" if word else "a command is missing"
+    return f"unknown command {word} (serve, predict, status, models, bench or tune)" if word else "a command is missing"

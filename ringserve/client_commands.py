@@ -22,6 +22,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from ringserve.flags import UsageError
 from ringserve.pretty_json import pretty, print_json, print_text
+from ringserve.priority import HEADER, HIGH, LOW
 from ringserve.servable import State
 from ringserve.signature import DEFAULT_SIGNATURE
 
@@ -86,6 +87,12 @@ def _predict_parser() -> _Parser:
     which.add_argument("--version", type=int, metavar="N", help="version to ask (default: the newest)")
     which.add_argument("--label", help="label of the version to ask")
     parser.add_argument("--key", help="requests with the same key get the same version of a label")
+    parser.add_argument(
+        "--priority",
+        choices=(HIGH, LOW),
+        default=HIGH,
+        help="low: to run when no others wait, or to fill up a batch (default: high)",
+    )
     parser.add_argument("--out", metavar="FILE", help="save the arrays as .npz, or one as .npy, and print nothing")
     return parser
 
@@ -133,6 +140,8 @@ def _posted(arguments: argparse.Namespace, body: bytes) -> bytearray:
     key = checked_key(arguments.key)
     if key is not None:
         headers["X-Ringserve-Key"] = key
+    if arguments.priority == LOW:
+        headers[HEADER] = LOW
     path = model_path((arguments.model, arguments.version, arguments.label))
     return _asked_over_http(arguments, HttpQuestion("POST", f"{path}:predict", [body], headers)).body
 
@@ -157,12 +166,14 @@ def _predicted(arguments: argparse.Namespace, inputs: Inputs) -> Prediction:
         "version": arguments.version,
         "label": arguments.label,
         "signature": named or arguments.signature or "",
+        "key": arguments.key,
+        "priority": arguments.priority,
     }
     outputs = None if arguments.outputs is None else [name for name in arguments.outputs.split(",") if name]
     with _client(arguments) as client, _in_words(arguments):
         if any(isinstance(value, PictureFile) for value in values.values()):
             values = _with_arrays(client, arguments, words["signature"] or DEFAULT_SIGNATURE, values)
-        return client.predict(arguments.model, values.get("", values), outputs=outputs, key=arguments.key, **words)
+        return client.predict(arguments.model, values.get("", values), outputs=outputs, **words)
 
 
 def _with_arrays(client: Client, arguments: argparse.Namespace, signature: str, values: Mapping[str, Any]) -> dict[str, Any]:

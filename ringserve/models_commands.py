@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from ringserve.admin_client import AdminClient, find_server
 from ringserve.errors import ServingError
 from ringserve.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from ringserve.explanation_tables import explanation_text
 from ringserve.models_tables import label_text, list_table, printable, shadow_text, status_text, versions_text
 from ringserve.pretty_json import pretty
 
@@ -80,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     add(_list, "list", "lists the models")
     status = add(_status, "status", "shows models, their versions, and the server's processes")
     status.add_argument("model", metavar="MODEL", nargs="?", help="only this one")
+    explain = add(_explain, "explain", "shows whether and why a model's requests are batched, and what came of it")
+    explain.add_argument("model", metavar="MODEL")
 
     load = add(_load, "load", "adds a model, or loads one version more of it")
     load.add_argument("model", metavar="MODEL")
@@ -117,6 +120,11 @@ def _status(client: AdminClient, arguments: argparse.Namespace) -> _Report:
     result = client.call("status", model=arguments.model)
     good = all(any(entry["state"] == "AVAILABLE" for entry in model["versions"]) for model in result["models"])
     return _Report(result, status_text(result, time.time()), good)
+
+
+def _explain(client: AdminClient, arguments: argparse.Namespace) -> _Report:
+    result = client.call("explain", model=arguments.model)
+    return _Report(result, explanation_text(result), not any(version["troubles"] for version in result["versions"]))
 
 
 def _load(client: AdminClient, arguments: argparse.Namespace) -> _Report:

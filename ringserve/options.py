@@ -13,7 +13,16 @@ Int64 = Annotated[int, "int64"]
 
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 ASPIRED_VERSION_POLICIES = ("availability_preserving", "resource_preserving")
+BATCHING_MODES = ("adaptive", "static", "off")
+ORDERS = ("fifo", "edf")
 MAX_PORT = 65535
+
+_CHOICES = {
+    "aspired_version_policy": ASPIRED_VERSION_POLICIES,
+    "batching": ("", *BATCHING_MODES),  # "": as --enable_batching says
+    "order": ORDERS,
+    "log_level": LOG_LEVELS,
+}
 
 
 def schedulable_cpus() -> int:
@@ -81,6 +90,9 @@ class ServerOptions:
     devices: str = "auto"
     aspired_version_policy: str = "availability_preserving"
     total_model_memory_limit_bytes: Int64 = 0
+    batching: str = ""
+    max_linger_micros: Int64 = 2000
+    order: str = "fifo"
     startup_timeout: Int32 = 300
     reload_timeout: Int32 = 300
     model_cache_dir: str = ""
@@ -95,6 +107,16 @@ class ServerOptions:
     shm_socket: str = ""
     max_request_bytes: Int64 = 256 * 1024 * 1024
     log_level: str = "info"
+
+    @property
+    def batching_enabled(self) -> bool:
+        """Do batching parameters count? A platform configuration file carries its own, and the flags do nothing then."""
+        return self.enable_batching and not self.platform_config_file
+
+    @property
+    def batching_mode(self) -> str:
+        """One of BATCHING_MODES: how requests are joined."""
+        return self.batching or ("static" if self.batching_enabled else "adaptive")
 
     def validate(self) -> None:
         """Raises ServingError (INVALID_ARGUMENT) for the first conflict or value out of range."""
@@ -122,6 +144,15 @@ def _conflicts(options: ServerOptions) -> Iterator[tuple[bool, str]]:
         bool(options.zmq_curve_allowed_keys_file) and not options.zmq_curve_secret_key_file,
         "server_options.zmq_curve_allowed_keys_file is set without setting server_options.zmq_curve_secret_key_file.",
     )
+    yield (
+        options.batching == "off" and options.batching_enabled,
+        "server_options.batching is off although server_options.enable_batching is true.",
+    )
+    yield (
+        options.batching == "static" and not options.batching_enabled,
+        "server_options.batching is static, but batching is not enabled: set server_options.enable_batching to true, "
+        "without server_options.platform_config_file.",
+    )
     if options.platform_config_file:
         return  # the platform file replaces the batching and session flags, so these are not looked at
     yield (
@@ -148,7 +179,7 @@ def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
             not -(1 << 31) <= threads < 1 << 31,
             f"server_options.tensorflow_{name} must fit into 32 bits, as TensorFlow's own option, not {threads}.",
         )
-    frontends, size, level = options.rest_frontends, options.max_request_bytes, options.log_level
+    frontends, size = options.rest_frontends, options.max_request_bytes
     yield frontends < 1, f"server_options.rest_frontends must be at least 1, not {frontends}."
     for name in ("grpc_frontends", "zmq_frontends"):
         count: int = getattr(options, name)
@@ -156,15 +187,11 @@ def _ranges(options: ServerOptions) -> Iterator[tuple[bool, str]]:
     threads = options.grpc_max_threads
     yield threads < 1, f"server_options.grpc_max_threads must be at least 1, not {threads}."
     yield size < 1, f"server_options.max_request_bytes must be at least 1, not {size}."
+    linger = options.max_linger_micros
+    yield linger < 0, f"server_options.max_linger_micros must not be negative, but is {linger}."
     for name in ("total_model_memory_limit_bytes", "startup_timeout", "reload_timeout"):
         value: int = getattr(options, name)
         yield value < 0, f"server_options.{name} must be at least 0 (0: none), not {value}."
-    yield (
-        options.aspired_version_policy not in ASPIRED_VERSION_POLICIES,
-        f"server_options.aspired_version_policy must be one of {', '.join(ASPIRED_VERSION_POLICIES)}, "
-        f"not {options.aspired_version_policy}.",
-    )
-    yield (
-        level not in LOG_LEVELS,
-        f"server_options.log_level must be one of {', '.join(LOG_LEVELS)}, not {level}.",
-    )
+    for name, known in _CHOICES.items():
+        choice: str = getattr(options, name)
+        yield choice not in known, f"server_options.{name} must be one of {', '.join(filter(None, known))}, not {choice}."

@@ -28,7 +28,6 @@ class Ticket:
 
     start: int
     end: int
-    done: bool = False
 
 
 class LaneConsumer:
@@ -50,7 +49,8 @@ class LaneConsumer:
         self.suspects = 0 if is_new else self._words[layout.TAKEN] - self.completed
         self.taken = self.completed
         self._most_taken = self.completed + self.suspects  # the cursor stays there until they are taken again
-        self._in_flight: deque[Ticket] = deque()
+        self._in_flight = 0  # tickets
+        self._done: dict[int, int] = {}  # of those that are finished while `completed` has not come so far: start, end
         self._answers = Ring(spec.answer_bytes, spec.soft_bytes)
         self._answers_held: deque[tuple[int, int]] = deque()  # (number, end of its bytes), oldest first
         self._answering = threading.Lock()  # answers may come from several threads; cursors move in one
@@ -66,18 +66,28 @@ class LaneConsumer:
         The front end goes on meanwhile. A slot that it gives back and writes anew while it is read here may yield nonsense,
         which does no harm: its number is released by then, so it is dropped before the next look for room.
         """
-        for number in range(max(self._released(), self.completed - self._slots), self.completed):
+        for number in range(max(self._released(), self.completed - self._slots), self.completed + self.suspects):
+            if number >= self.completed and not self._is_early(number):
+                continue
             base = number % self._slots * _WORDS
-            if self._descriptor_words[base + layout.VERDICT_WORD] >> layout.FLAGS_SHIFT & layout.ANSWER_PACKED:
+            if self._verdict(number) >> layout.FLAGS_SHIFT & layout.ANSWER_PACKED:
                 start = self._descriptor_words[base + layout.ANSWER_WORD]
                 end = start + packed.message_length(self.lane.answers[start : start + layout.ALIGNMENT])
                 self._answers.take(start, end)
                 self._answers_held.append((number, end))
 
     def _forget_unfinished(self) -> None:
-        """What a worker before wrote for requests it did not complete is no answer; their count of tries stays."""
+        """What a worker before wrote for requests it did not answer is no answer; their count of tries stays."""
         for number in range(self.completed, self.completed + self.suspects):
-            self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD] &= 0xFFFF0000
+            if not self._is_early(number):
+                self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD] &= 0xFFFF0000
+
+    def _is_early(self, number: int) -> bool:
+        """Is a request answered that `completed` has not come to?"""
+        return bool(self._verdict(number) >> layout.FLAGS_SHIFT & layout.EARLY)
+
+    def _verdict(self, number: int) -> int:
+        return self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD]
 
     def _released(self) -> int:
         released = self._words[layout.RELEASED]
@@ -106,9 +116,9 @@ class LaneConsumer:
         """No batch of this lane is running."""
         return not self._in_flight
 
-    def window(self, count: int) -> Array:
-        """Descriptors of up to `count` waiting requests, as far as they lie in one piece."""
-        slot = self.taken % self._slots
+    def window(self, count: int, skip: int = 0) -> Array:
+        """Descriptors of up to `count` waiting requests, after `skip` of them, as far as they lie in one piece."""
+        slot = (self.taken + skip) % self._slots
         return self.lane.descriptors[slot : slot + min(count, self._slots - slot)]
 
     def head(self) -> tuple[int, int, int, int, int]:
@@ -128,35 +138,75 @@ class LaneConsumer:
             words[base + layout.DEADLINE_WORD],
         )
 
+    def flags(self, number: int) -> int:
+        """Of a request, as they are now: the front end may set ABANDONED at any time."""
+        return self._descriptor_words[number % self._slots * _WORDS + layout.ROWS_WORD] >> layout.FLAGS_SHIFT
+
+    def enqueued(self, number: int) -> int:
+        """When a request was submitted, ns of CLOCK_MONOTONIC by the front end's word."""
+        return self._asked[number % self._slots * _WORDS + layout.ENQUEUED_WORD]
+
+    def described(self, ticket: Ticket) -> Array:
+        """The descriptors of a ticket's requests, which are not finished."""
+        slot = ticket.start % self._slots
+        return self.lane.descriptors[slot : slot + ticket.end - ticket.start]
+
     def take(self, count: int) -> Ticket:
         """Begin the next `count` waiting requests; `finish` the ticket when they are answered."""
         start = self.taken
         self.taken = end = start + count
         if end > self._most_taken:
             self._words[layout.TAKEN] = self._most_taken = end
-        ticket = Ticket(start, end)
-        self._in_flight.append(ticket)
-        return ticket
+        self._in_flight += 1
+        return Ticket(start, end)
 
-    def finish(self, ticket: Ticket, begun: int = 0, ended: int = 0, rows: int = 0) -> bool:
-        """The ticket's answers are written. Moves `completed` over all that is answered; says whether it moved.
+    def look_past(self, count: int) -> None:
+        """The next `count` waiting requests are known to whoever calls this, who will `begin` each of them in some order."""
+        self.taken += count
+
+    def begin(self, number: int) -> Ticket:
+        """Begin one of the requests that were looked past; `finish` the ticket when it is answered."""
+        if number >= self._most_taken:
+            self._words[layout.TAKEN] = self._most_taken = number + 1
+        self._in_flight += 1
+        return Ticket(number, number + 1)
+
+    def finish(self, ticket: Ticket, begun: int = 0, ended: int = 0, rows: int = 0, *, early: bool = False) -> bool:
+        """The ticket's answers are written. Moves `completed` over all that is answered; says whether the other side has
+        something new to read.
 
         For the lane's record of the batch: when its run began and ended, in ns of CLOCK_MONOTONIC, and how many rows it
-        had, those of other lanes included. Requests that were not run have 0 rows, and one time for both.
+        had, those of other lanes included. Requests that were not run have 0 rows, and one time for both. `early`: a ticket
+        of one request, which may be read before older ones are answered.
         """
-        _RECORD(self._batches, ticket.start % self._slots * _RECORD_BYTES, ticket.end, begun, ended, rows)
-        ticket.done = True
-        in_flight = self._in_flight
-        completed = self.completed
-        while in_flight and in_flight[0].done:
-            completed = in_flight.popleft().end
-        if completed == self.completed:
-            return False
+        start, end = ticket.start, ticket.end
+        _RECORD(self._batches, start % self._slots * _RECORD_BYTES, end, begun, ended, rows)
+        self._in_flight -= 1
+        if start == self.completed:
+            self._complete(end)
+            return True
+        self._done[start] = end
+        if early:
+            self._tell_early(start)
+        return early
+
+    def _complete(self, completed: int) -> None:
+        """All before `completed` is answered, and what was finished behind it."""
+        done = self._done
+        while done and (end := done.pop(completed, 0)):
+            completed = end
         self.completed = completed
         if not ORDERED:
             fence()
         self._words[layout.COMPLETED] = completed
-        return True
+
+    def _tell_early(self, number: int) -> None:
+        if not ORDERED:
+            fence()
+        self._descriptor_words[number % self._slots * _WORDS + layout.VERDICT_WORD] |= layout.EARLY << layout.FLAGS_SHIFT
+        if not ORDERED:
+            fence()
+        self._words[layout.EARLY_COUNT] += 1
 
     def request(self, number: int) -> list[PackedTensor]:
         """The packed tensors of a request, as views of the lane. Raises ValueError when they lie outside it."""
@@ -164,6 +214,15 @@ class LaneConsumer:
         if position + length > self.lane.spec.request_bytes:
             raise ValueError("packed request lies outside its ring")
         return packed.read(self.lane.requests[position : position + length])
+
+    def skip_answered(self, most: int) -> int:
+        """Complete suspects, the next requests, that the worker before answered early; returns how many, up to `most`."""
+        skipped = 0
+        while skipped < most and self._is_early(self.taken):
+            self.taken += 1
+            self._complete(self.taken)
+            skipped += 1
+        return skipped
 
     def begin_alone(self, number: int) -> int:
         """Count one more try to run this suspect alone; returns the tries before."""

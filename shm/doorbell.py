@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import select
+
+from shm.readiness import wait_readable
 
 
 class Doorbell:
@@ -27,11 +28,8 @@ class Doorbell:
 
         Without a timeout this is one system call, which is why the eventfd is a blocking one.
         """
-        if timeout is not None:
-            poll = select.poll()  # not select, which fails for descriptors from 1024 on
-            poll.register(self.fd, select.POLLIN)
-            if not poll.poll(timeout * 1000):
-                return False
+        if timeout is not None and not wait_readable(self.fd, timeout):
+            return False
         try:
             os.eventfd_read(self.fd)
         except InterruptedError:  # the one call of `os` that Python does not repeat by itself

@@ -14,6 +14,7 @@ A segment is a header page, the descriptors, the batch records, the columns, and
      512 | released    (front end: answers read, slots free again)                       |
      640 | heartbeat of the front end, ns of CLOCK_MONOTONIC                             |
      768 | heartbeat of the worker                                                       |
+     896 | early       (worker: requests answered while older ones were not yet)         |
          +-------------------------------------------------------------------------------+
     1024 | label: JSON, what this lane carries, for tools that map it read-only          |
          +-------------------------------------------------------------------------------+
@@ -60,7 +61,7 @@ from typing import Any, Final
 import numpy as np
 
 MAGIC: Final = int.from_bytes(b"RINGLANE", "little")
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE: Final = 4096
 ALIGNMENT: Final = 64  # of tensors: TensorFlow uses memory in place from this alignment on
 
@@ -82,6 +83,7 @@ COMPLETED: Final = 384 // 8
 RELEASED: Final = 512 // 8
 FRONTEND_HEARTBEAT: Final = 640 // 8
 WORKER_HEARTBEAT: Final = 768 // 8
+EARLY_COUNT: Final = 896 // 8
 LABEL: Final = 1024
 HEADER_BYTES: Final = PAGE
 
@@ -111,6 +113,7 @@ BATCH_STRUCT: Final = struct.Struct("<QQQQ")
 BATCH_BYTES: Final = BATCH_STRUCT.size
 
 # A descriptor as 8-byte words.
+ENQUEUED_WORD: Final = 1
 DEADLINE_WORD: Final = 2
 POSITION_WORD: Final = 3
 LENGTH_WORD: Final = 4
@@ -122,7 +125,9 @@ FLAGS_SHIFT: Final = 32
 
 PACKED: Final = 1  # flags: the request lies in the request ring
 ABANDONED: Final = 2  # flags: nobody waits for the answer any more
+LOW: Final = 4  # flags: of the lower priority, runs when no other request waits for its turn
 ANSWER_PACKED: Final = 1  # answer_flags: the answer lies in the answer ring
+EARLY: Final = 2  # answer_flags: answered, though `completed` has not come so far
 
 _SOFT_BYTES: Final = 16 << 20
 _HARD_BYTES: Final = 256 << 20

@@ -28,6 +28,7 @@ _RECORD = layout.BATCH_STRUCT.unpack_from
 _RECORD_BYTES = layout.BATCH_BYTES
 _ELSEWHERE = layout.ANSWER_PACKED << layout.FLAGS_SHIFT | 0xFFFF  # in the verdict's word: packed, or a code
 
+_EARLY = np.uint64(layout.EARLY << layout.FLAGS_SHIFT)
 _ELSEWHERE_MASK = np.uint64(_ELSEWHERE)
 _COUNT: Array = np.arange(1 << 16, dtype="<u8")
 
@@ -79,10 +80,31 @@ class LaneProducer:
             fence()
         return done
 
-    def submit_rows(self, request_id: int, rows: int, columns: Sequence[Array], now: int, deadline: int = 0) -> int:
+    @property
+    def early(self) -> int:
+        """Requests answered so far while older ones were not: as long as it stays the same there are no new ones."""
+        count = self._words[layout.EARLY_COUNT]
+        if not ORDERED:
+            fence()
+        return count
+
+    def early_numbers(self, completed: int) -> set[int]:
+        """Requests from `completed` on whose answers may be read, though older ones are not completed."""
+        numbers = np.arange(completed, self.submitted, dtype=np.int64)
+        flags = self._verdicts[numbers % self._slots] & _EARLY
+        return set(numbers[flags != 0].tolist())
+
+    @property
+    def taken(self) -> int:
+        """One more than the number of the last request that the worker has begun."""
+        return self._words[layout.TAKEN]
+
+    def submit_rows(
+        self, request_id: int, rows: int, columns: Sequence[Array], now: int, deadline: int = 0, flags: int = 0
+    ) -> int:
         """Submit one request of `rows` >= 1 rows, one array of shape (rows, *column.shape) a column.
 
-        Returns the request's number, or FULL. Times are ns of CLOCK_MONOTONIC, deadline 0: none.
+        Returns the request's number, or FULL. Times are ns of CLOCK_MONOTONIC, deadline 0: none. `flags`: 0 or layout.LOW.
         """
         number = self.submitted
         if number - self.released >= self._slots:
@@ -96,7 +118,7 @@ class LaneProducer:
             column[row:end] = columns[index]
             index += 1  # noqa: SIM113
         at = number % self._slots * _BYTES
-        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, row, 0, rows, 0, 0, 0)
+        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, row, 0, rows, flags, 0, 0)
         self._rows.take(row, end)
         self._held.append((number + 1, end, -1))
         self.submitted = number + 1
@@ -105,7 +127,9 @@ class LaneProducer:
         self._words[_SUBMITTED] = number + 1
         return number
 
-    def submit_each(self, first_id: int, columns: Sequence[Array], now: int, deadline: int = 0, rows_each: int = 1) -> int:
+    def submit_each(
+        self, first_id: int, columns: Sequence[Array], now: int, deadline: int = 0, rows_each: int = 1, flags: int = 0
+    ) -> int:
         """Submit the rows of `columns` as requests of `rows_each` rows each, ids counting up from `first_id`.
 
         Returns how many were taken, from the front; the lane's free slots and rows bound it, and where its slots start over.
@@ -131,11 +155,14 @@ class LaneProducer:
         written["deadline"] = deadline
         written["position"] = (counter if rows_each == 1 else counter * rows_each) + row
         written["rows"] = rows_each
+        written["flags"] = flags
         self._rows.take(row, end)
         self._publish(number + free, end, -1)
         return free
 
-    def submit_packed(self, request_id: int, rows: int, tensors: Sequence[PackedTensor], now: int, deadline: int = 0) -> int:
+    def submit_packed(
+        self, request_id: int, rows: int, tensors: Sequence[PackedTensor], now: int, deadline: int = 0, flags: int = 0
+    ) -> int:
         """Submit one request of any shape as packed tensors. Returns the request's number, or FULL."""
         number = self.submitted
         if number - self.released >= self._slots:
@@ -147,7 +174,7 @@ class LaneProducer:
         end = start + length
         packed.write(self.lane.requests[start:end], tensors)
         at = number % self._slots * _BYTES
-        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, start, length, rows, layout.PACKED, 0, 0)
+        _PUT(self.lane.descriptor_bytes, at, request_id, now, deadline, start, length, rows, layout.PACKED | flags, 0, 0)
         self._bytes.take(start, end)
         self._publish(number + 1, -1, end)
         return number

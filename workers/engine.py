@@ -45,8 +45,8 @@ class RowFunction(Protocol):
     def run(self, rows: int, sources: Sequence[int], targets: Sequence[Target]) -> bool:
         """Run `rows` rows: `sources` are the addresses of the first row of each input.
 
-        The answers go, in order, to the targets, whose rows add up to `rows`. False, and nothing written, when the outputs
-        are not `rows` rows of the form. Raises ServingError.
+        The answers go, in order, to the targets, whose rows add up to `rows`, or fewer: what is beyond them is nobody's.
+        False, and nothing written, when the outputs are not `rows` rows of the form. Raises ServingError.
         """
 
 

@@ -6,6 +6,7 @@ import select
 from typing import Final
 
 from shm.doorbell import Doorbell
+from shm.readiness import wait_readable
 from workers.local_lane import LocalLane
 
 _AT_A_TIME: Final = 64
@@ -46,6 +47,9 @@ class LocalBells:
         """
         assert self._epoll is not None
         gone = []
+        if timeout > 0:
+            wait_readable(self._epoll.fileno(), timeout)
+            timeout = 0
         for fd, _ in self._epoll.poll(timeout, _AT_A_TIME):
             if fd == self._doorbell.fd:
                 self._doorbell.clear()

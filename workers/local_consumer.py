@@ -22,7 +22,6 @@ from workers.private_memory import aligned
 
 _WORDS: Final = layout.DESCRIPTOR_WORDS
 _SUBMITTED: Final = layout.SUBMITTED
-_ENQUEUED_WORD: Final = layout.DESCRIPTOR.fields["enqueued"][1] // 8  # type: ignore[index]
 _COUNT: Final = struct.Struct("<8xI")  # of a packed message's tensors: see shm/packed.py
 
 
@@ -67,8 +66,8 @@ class LocalConsumer(LaneConsumer):
             raise BrokenLaneError(f"submitted is {submitted}, completed {self.completed}, slots {self._slots}")
         return count
 
-    def window(self, count: int) -> Array:
-        slot = self.taken % self._slots
+    def window(self, count: int, skip: int = 0) -> Array:
+        slot = (self.taken + skip) % self._slots
         end = min(slot + count, self._slots)
         self._read[slot:end] = self._shared[slot:end]
         return self._windows[slot:end]
@@ -120,12 +119,12 @@ class LocalConsumer(LaneConsumer):
         codes = [self._codes.pop(number, 0) for number in range(ticket.start, ticket.end)]
         return codes if any(codes) else None
 
-    def enqueued(self, number: int) -> int:
-        """When a request was submitted, as the client says: ns of CLOCK_MONOTONIC, or anything at all."""
-        return self._asked[number % self._slots * _WORDS + _ENQUEUED_WORD]
+    def described(self, ticket: Ticket) -> Array:
+        slot = ticket.start % self._slots
+        return self._windows[slot : slot + ticket.end - ticket.start]
 
     def enqueued_each(self, ticket: Ticket) -> Array:
-        """The same of all of a ticket's requests."""
+        """When a ticket's requests were submitted, as the client says: ns of CLOCK_MONOTONIC, or anything at all."""
         slot = ticket.start % self._slots
         return self._enqueued[slot : slot + ticket.end - ticket.start]
 

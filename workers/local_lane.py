@@ -14,11 +14,11 @@ from ringserve.predict_checks import check_dtypes
 from ringserve.signature import Signature
 from ringserve.tensor import BY_NAME, STRING, dtype_of
 from shm.bell import Bell
-from shm.consumer import BrokenLaneError, Ticket
+from shm.consumer import Ticket
 from shm.packed import Buffer, PackedTensor, string_table
 from workers.local_consumer import LocalConsumer
 from workers.local_meter import LocalMeter
-from workers.planner import Action, Piece
+from workers.planner import Piece
 from workers.private_memory import PrivateRows
 from workers.queued_lane import QueuedLane
 
@@ -34,7 +34,7 @@ def _nothing(_: LocalLane) -> None:
     """What is told of a lane that goes while nobody waits for its bell."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class LocalLane(QueuedLane):
     """`rows_of`, `request` and `take_rows` give copies; whatever can't be ends the lane, or the request."""
 
@@ -71,17 +71,18 @@ class LocalLane(QueuedLane):
             signature=signature, most_rows=most_rows, meter=meter,
         )  # fmt: skip
 
-    def check(self, piece: Piece) -> None:
-        QueuedLane.check(self, piece)
+    def fault(self, piece: Piece) -> str:
         if piece.requests == 1 and piece.rows > self.most_rows:
-            self.consumer.broken = True
-            raise BrokenLaneError(f"request of {piece.rows} rows, at most {self.most_rows}")
+            return f"request of {piece.rows} rows, at most {self.most_rows}"
+        return QueuedLane.fault(self, piece)
 
-    def is_heavy(self, ticket: Ticket, piece: Piece) -> bool:
-        """Does it take long to copy? A few words of the client's may ask for megabytes."""
-        if piece.action is Action.ROWS:
-            return piece.rows * self.bytes_a_row > _HEAVY_BYTES
-        return self.consumer.packed_bytes(ticket.start) > _HEAVY_BYTES
+    def is_heavy(self, rows: int) -> bool:
+        """Do so many rows of the columns take long to copy? A few words of the client's may ask for megabytes."""
+        return rows * self.bytes_a_row > _HEAVY_BYTES
+
+    def is_heavy_request(self, number: int) -> bool:
+        """The same of a packed request."""
+        return self.consumer.packed_bytes(number) > _HEAVY_BYTES
 
     def take_rows(self, row: int, rows: int) -> PrivateRows:
         """A copy of rows that `check` has seen; for `give_back` when they were run."""
@@ -121,17 +122,19 @@ class LocalLane(QueuedLane):
         self.consumer.note_rows(number, min(rows, _MOST_COUNTED))
         return tensors
 
-    def finish(self, ticket: Ticket, begun: int, ended: int, rows: int) -> None:
-        QueuedLane.finish(self, ticket, begun, ended, rows)
+    def finish(self, ticket: Ticket, begun: int, ended: int, rows: int, early: bool = False) -> bool:
+        """Clients of their own lanes read answers in the order of their requests."""
+        moved = QueuedLane.finish(self, ticket, begun, ended, rows)
         consumer, meter = self.consumer, self.meter
         codes = consumer.codes(ticket)
         if meter is None:
-            return
+            return moved
         since = consumer.since(ticket, ended)
         if codes is None and ticket.end - ticket.start == 1:
             meter.ok(consumer.enqueued(ticket.start), since, begun, ended, 1)
         else:
             meter.finished(consumer.enqueued_each(ticket), since, codes, begun, ended)
+        return moved
 
     def drop(self) -> None:
         if not self.dropped:

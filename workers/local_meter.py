@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,13 +12,11 @@ from ringserve.servable import ServableId
 from shm.counter_families import DURATION, QUEUE, REQUESTS, RUN, TIME_BOUNDS, Family
 from shm.counters import CounterTable
 from shm.lane import Array
+from workers.histogram_words import add, add_each
 
 _API: Final = "predict"
 _ENTRYPOINT: Final = "SHM"
 _BOUNDS: Final = np.array(TIME_BOUNDS, dtype=np.int64)
-_LAST: Final = len(TIME_BOUNDS)
-_SUM: Final = _LAST + 1
-_MOST: Final = (1 << 63) - 1  # of a sum, which begins anew beyond that
 
 _Cells = tuple[memoryview, memoryview, memoryview, memoryview]
 
@@ -50,18 +47,18 @@ class LocalMeter:
         each = np.minimum(np.maximum(enqueued, np.uint64(since)), np.uint64(begun)).astype(np.int64)
         ok, duration, queue, run = self._ok or self._open()
         ok[0] += count
-        _add_each(duration, ended - each)
-        _add_each(queue, begun - each)
-        _add(run, ended - begun, count)
+        add_each(duration, _BOUNDS, ended - each)
+        add_each(queue, _BOUNDS, begun - each)
+        add(run, TIME_BOUNDS, ended - begun, count)
 
     def ok(self, enqueued: int, since: int, begun: int, ended: int, count: int) -> None:
         """So many that did well, and came together."""
         came = min(max(enqueued, since), begun)
         ok, duration, queue, run = self._ok or self._open()
         ok[0] += count
-        _add(duration, ended - came, count)
-        _add(queue, begun - came, count)
-        _add(run, ended - begun, count)
+        add(duration, TIME_BOUNDS, ended - came, count)
+        add(queue, TIME_BOUNDS, begun - came, count)
+        add(run, TIME_BOUNDS, ended - begun, count)
 
     def _open(self) -> _Cells:
         self._ok = self._code(0), self._cells(DURATION), self._cells(QUEUE), self._cells(RUN)
@@ -76,15 +73,3 @@ class LocalMeter:
 
     def _cells(self, family: Family) -> memoryview:
         return self._table.cells(family.name, self._labels, family.words)
-
-
-def _add(cells: memoryview, time: int, count: int) -> None:
-    cells[bisect_right(TIME_BOUNDS, time)] += count
-    cells[_SUM] = min(cells[_SUM] + time * count, _MOST)
-
-
-def _add_each(cells: memoryview, times: Array) -> None:
-    counts = np.bincount(_BOUNDS.searchsorted(times, side="right"), minlength=_SUM)
-    for bucket in counts.nonzero()[0].tolist():
-        cells[bucket] += int(counts[bucket])
-    cells[_SUM] = min(cells[_SUM] + int(times.sum()), _MOST)

@@ -1,28 +1,20 @@
-"""The batch planner: given what waits in the lanes and a clock, what runs next. Pure: no lane, no engine, no clock.
+"""The planner of the usual case: rows in columns, taken in the order in which they came. Pure: no lane, no engine, no clock.
 
-A lane's waiting requests are shown as a window of its descriptors, oldest first. A *piece* is a stretch of them, from the
-oldest on, that one action settles.
+A lane's waiting requests are shown as a window of its descriptors, oldest first. A *piece* is a stretch of them whose rows
+lie one after the other. What is not usual (tensors that travel packed, a lower priority, a deadline that has passed, a
+client that is gone) is left to `workers.backlog`, which looks at each request.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from shm.layout import (
-    ABANDONED,
-    DEADLINE_WORD,
-    DESCRIPTOR_WORDS,
-    FLAGS_SHIFT,
-    PACKED,
-    POSITION_WORD,
-    ROWS_MASK,
-    ROWS_WORD,
-)
+from shm.layout import DEADLINE_WORD, DESCRIPTOR_WORDS, ENQUEUED_WORD, POSITION_WORD, ROWS_MASK, ROWS_WORD
 
 Array = npt.NDArray[Any]
 
@@ -30,97 +22,98 @@ _FEW = 32  # requests; measured: where looking at each and array operations cost
 _ONE = np.uint64(1)
 
 
-class Action(enum.Enum):
-    """What a piece wants."""
-
-    ROWS = enum.auto()  # run these rows as one contiguous slice of the columns
-    ALONE = enum.auto()  # run this one request by itself: packed tensors
-    EXPIRED = enum.auto()  # answer DEADLINE_EXCEEDED without a run
-    ABANDONED = enum.auto()  # nobody waits any more: answer anything
-
-
 class Piece(NamedTuple):
-    """`requests` of them, from the oldest on; with ROWS, `rows` rows from `row` on."""
+    """`requests` of them, from the oldest on: `rows` rows of the columns from `row` on."""
 
-    action: Action
     requests: int
-    row: int = 0
-    rows: int = 0
+    row: int
+    rows: int
 
 
-def single(position: int, rows: int, flags: int, deadline: int, now: int) -> Piece:
-    """The piece made of one request, by its descriptor's words."""
-    if flags & ABANDONED:
-        return Piece(Action.ABANDONED, 1)
-    if deadline and deadline <= now:
-        return Piece(Action.EXPIRED, 1)
-    if flags & PACKED:
-        return Piece(Action.ALONE, 1)
-    return Piece(Action.ROWS, 1, position, rows)
+class Plan(NamedTuple):
+    """What a batch could take now: (lane's index, piece), the rows of all, and when the oldest of them came (ns)."""
+
+    pieces: list[tuple[int, Piece]]
+    rows: int
+    oldest: int
+    is_full: bool  # it has all rows that it may have, or the next request does not fit
+    is_odd: bool  # a request waits that is not usual
 
 
-def first_piece(window: Array, now: int, most_rows: int) -> Piece:
-    """The oldest piece of a window of one or more descriptors.
+_ODD = Plan([], 0, 0, False, True)
 
-    Rows go together while each request's rows follow the one before, none is past its deadline and they are no more than
-    `most_rows`; a request with more rows than that goes by itself.
+
+def plan(windows: Sequence[tuple[int, Array]], now: int, most_rows: int) -> Plan:
+    """The next batch of one queue: of each window in turn (lane's index, one or more descriptors), as long as there is room.
+
+    Whole requests, none out of its order, no more than `most_rows` rows; a request with more goes by itself.
     """
-    words = window.view("<u8").reshape(len(window), DESCRIPTOR_WORDS)
-    return _one_by_one(words, now, most_rows) if len(words) <= _FEW else _together(words, now, most_rows)
-
-
-def _one_by_one(words: Array, now: int, most_rows: int) -> Piece:
-    """For few requests: they are read at once and looked at in turn, which is quicker than any one array operation."""
-    requests = words[:, DEADLINE_WORD : ROWS_WORD + 1].tolist()
-    deadline, first, _, rows_and_flags = requests[0]
-    piece = single(first, rows_and_flags & ROWS_MASK, rows_and_flags >> FLAGS_SHIFT, deadline, now)
-    if piece.action is not Action.ROWS:
-        return piece
-    rows = piece.rows
-    count = 1
-    for deadline, position, _, rows_and_flags in requests[1:]:
-        total = rows + rows_and_flags  # with any flag, far more than most_rows
-        if position != first + rows or 0 < deadline <= now or total > most_rows:
+    pieces: list[tuple[int, Piece]] = []
+    total = oldest = 0
+    is_full = False
+    for lane, window in windows:
+        words = window.view("<u8").reshape(len(window), DESCRIPTOR_WORDS)
+        few = len(words) <= _FEW
+        room = most_rows - total
+        found = _one_by_one(words, now, room, not pieces) if few else _together(words, now, room, not pieces)
+        if found is None:
+            return _ODD
+        taken = 0
+        for piece in found:
+            pieces.append((lane, piece))
+            total += piece.rows
+            taken += piece.requests
+        if found:
+            enqueued = int(words[0, ENQUEUED_WORD])
+            oldest = min(oldest, enqueued) if oldest else enqueued
+        is_full = taken < len(window) or total >= most_rows
+        if is_full:
             break
-        rows = total
-        count += 1
-    return Piece(Action.ROWS, count, first, rows)
+    return Plan(pieces, total, oldest, is_full, False)
 
 
-def _together(words: Array, now: int, most_rows: int) -> Piece:
-    """For many requests: a handful of array operations settles the usual case, all of them plain and in time."""
-    words = words.copy()  # the front end may set ABANDONED between one look at them and the next
-    rows, positions = words[:, ROWS_WORD], words[:, POSITION_WORD]
-    special = int(rows.max()) > ROWS_MASK  # a flag
-    expired = int((words[:, DEADLINE_WORD] - _ONE).min()) < now  # none (0) wraps around and is the largest there is
-    if special or expired:
-        return _one_by_one(words, now, most_rows)
-    ends = positions + rows
-    breaks = ends[:-1] != positions[1:]
-    count = int(breaks.argmax()) + 1 if breaks.any() else len(words)
-    first = int(positions[0])
-    if int(ends[count - 1]) - first > most_rows:
-        count = max(1, int(ends[:count].searchsorted(first + most_rows, side="right")))
-    return Piece(Action.ROWS, count, first, int(ends[count - 1]) - first)
+def _one_by_one(words: Array, now: int, room: int, is_first: bool) -> list[Piece] | None:
+    """For few requests: they are read at once and looked at in turn, which is quicker than any one array operation.
 
-
-def plan(windows: Sequence[Array | None], start: int, now: int, most_rows: int) -> list[tuple[int, Piece]]:
-    """What runs next of the lanes of one queue: (lane's index, piece), all of them one batch.
-
-    Lanes take turns at being first, by `start`. Pieces of ROWS of several lanes join until `most_rows`; any other piece is
-    settled by itself, first come first served. Empty when nothing waits (every window is None).
+    None where one is not usual; `is_first`: of the batch, so that its first request may have more rows than there is room.
     """
-    chosen: list[tuple[int, Piece]] = []
-    room = most_rows
-    for step in range(len(windows)):
-        index = (start + step) % len(windows)
-        window = windows[index]
-        if window is None or room <= 0:
+    pieces: list[Piece] = []
+    first = rows = count = 0
+    for deadline, position, _, more in words[:, DEADLINE_WORD : ROWS_WORD + 1].tolist():
+        if more > ROWS_MASK or 0 < deadline <= now:  # a flag
+            return None
+        if more > room and (count or pieces or not is_first):
+            break
+        room -= more
+        if count and position == first + rows:
+            rows += more
+            count += 1
             continue
-        piece = first_piece(window, now, room)
-        if not chosen and piece.action is not Action.ROWS:
-            return [(index, piece)]
-        if not chosen or (piece.action is Action.ROWS and piece.rows <= room):
-            chosen.append((index, piece))
-            room -= piece.rows
-    return chosen
+        if count:
+            pieces.append(Piece(count, first, rows))
+        first, rows, count = position, more, 1
+    if count:
+        pieces.append(Piece(count, first, rows))
+    return pieces
+
+
+def _together(words: Array, now: int, room: int, is_first: bool) -> list[Piece] | None:
+    """The same for many requests, with a handful of array operations."""
+    words = words.copy()  # the front end may set a flag between one look at them and the next
+    rows, positions = words[:, ROWS_WORD], words[:, POSITION_WORD]
+    if int(rows.max()) > ROWS_MASK or int((words[:, DEADLINE_WORD] - _ONE).min()) < now:  # no deadline (0) wraps around
+        return None
+    ends = positions + rows
+    breaks = (ends[:-1] != positions[1:]).nonzero()[0]
+    if len(breaks) == 0 and int(ends[-1]) - int(positions[0]) <= room:  # the usual case of it
+        first = int(positions[0])
+        return [Piece(len(words), first, int(ends[-1]) - first)]
+    sums = rows.cumsum()
+    count = int(sums.searchsorted(room, side="right"))
+    if not count:
+        return [Piece(1, int(positions[0]), int(rows[0]))] if is_first else []
+    starts = [0, *(breaks[breaks < count - 1] + 1).tolist(), count]
+    return [
+        Piece(end - start, int(positions[start]), int(ends[end - 1]) - int(positions[start]))
+        for start, end in pairwise(starts)
+    ]

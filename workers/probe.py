@@ -20,6 +20,7 @@ from ringserve.tensor import dtype_of
 from shm.layout import Column
 from shm.packed import PackedTensor
 from workers.engine import Form, LoadedVersion
+from workers.row_agreement import DIFFERENT, SAME, same_values
 
 Array = npt.NDArray[Any]
 Inputs = Sequence[tuple[int, Column]]
@@ -29,10 +30,9 @@ CHANGES_STATE: Final = "it changes the model's state"
 
 # The synthetic rows in the batch: in neither order, not the same backwards and one of them several times, so that a sort,
 # a reversal, a running maximum or a set of the rows does not look like a function of each row.
-_ORDER: Final = (1, 0, 1, 1)
+ORDER: Final = (1, 0, 1, 1)
 _TIMED_RUNS: Final = 5
 _SLOW_SECONDS: Final = 0.02  # a model that takes longer gains nothing from the calling thread, and is not timed further
-_MOST_SECONDS: Final = 0.05  # of one batch, by the estimate
 _MOST_ROWS: Final = 1024
 _MOST_BYTES: Final = 64 << 20
 _LEAST_SHARE: Final = 64  # rows beyond the first cost at least 1/64 of the first
@@ -40,14 +40,16 @@ _LEAST_SHARE: Final = 64  # rows beyond the first cost at least 1/64 of the firs
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the probe found. Without `form` requests of this kind travel packed and run one by one."""
+    """What the probe found. Without `form` requests of this kind travel packed."""
 
     form: Form | None
     batched: bool
     reason: str
     inline: bool = True
-    seconds: float = 0.0  # one row, alone
-    most_rows: int = 1
+    seconds: float = 0.0  # one row, alone; 0: not known
+    most_rows: int = 1  # of a batch, that are not too many for the memory
+    each: float = 0.0  # seconds that one more row takes, together with others
+    has_rows: bool = True  # the outputs' first dimension is the batch, as far as is known
 
 
 def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
@@ -57,7 +59,7 @@ def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
     if not inputs:
         return Report(None, False, "it has no inputs")
     rows = [synthetic_rows(inputs, first, 1) for first in (0, 1)]
-    batch = [np.concatenate([pair[row] for row in _ORDER]) for pair in zip(*rows, strict=True)]
+    batch = [np.concatenate([pair[row] for row in ORDER]) for pair in zip(*rows, strict=True)]
     try:
         warm_up, _ = _run(version, signature, inputs, rows[0])
         second, seconds = _run(version, signature, inputs, rows[1])
@@ -77,11 +79,10 @@ def probe(version: LoadedVersion, signature: str, inputs: Inputs) -> Report:
     except ServingError as error:
         text = (error.message or error.code.name).splitlines()[0]
         return Report(None, False, f"a run on synthetic rows failed: {text}")
-    more = max((batch_seconds - seconds) / (len(_ORDER) - 1), seconds / _LEAST_SHARE, 1e-9)
+    more = max((batch_seconds - seconds) / (len(ORDER) - 1), seconds / _LEAST_SHARE, 1e-9)
     row_bytes = sum(column.row_bytes for _, column in (*form.inputs, *form.outputs))
-    most_rows = int(min(_MOST_SECONDS / more, _MOST_BYTES / max(row_bytes, 1), _MOST_ROWS))
-    reason = "rows run alone and together gave the same answers"
-    return Report(form, True, reason, inline, seconds, max(most_rows, 1))
+    most_rows = int(min(_MOST_BYTES / max(row_bytes, 1), _MOST_ROWS))
+    return Report(form, True, SAME, inline, seconds, max(most_rows, 1), more)
 
 
 def synthetic_rows(inputs: Inputs, first: int, count: int) -> list[Array]:
@@ -133,7 +134,7 @@ def _columns(
     columns = []
     for index, (number, joined) in enumerate(together):
         row = joined.shape[1:]
-        if not dtype_of(number).numpy or not joined.size or joined.shape[:1] != (len(_ORDER),):
+        if not dtype_of(number).numpy or not joined.size or joined.shape[:1] != (len(ORDER),):
             return None
         if any(answers[index][1].shape != (1, *row) for answers in alone):
             return None
@@ -144,21 +145,10 @@ def _columns(
 def _difference(alone: Sequence[Sequence[tuple[int, Array]]], together: Sequence[tuple[int, Array]]) -> str:
     """Why rows may not share a batch, "" if they may."""
     for index, (number, joined) in enumerate(together):
-        for place, row in enumerate(_ORDER):
-            if not _same(number, alone[row][index][1][0], joined[place]):
-                return "a row's answer differs when another row is in its batch"
+        for place, row in enumerate(ORDER):
+            if not same_values(number, alone[row][index][1][0], joined[place]):
+                return DIFFERENT
     return ""
-
-
-def _same(number: int, left: Array, right: Array) -> bool:
-    if dtype_of(number).name == "bfloat16":
-        left, right = (np.asarray(side, dtype="<u4") << 16 for side in (left, right))
-        left, right = left.view("<f4"), right.view("<f4")
-    if left.dtype.kind not in "fc":
-        return bool(np.array_equal(left, right))
-    # Joined rows may be summed in another order: the last bits may differ, not more.
-    loose = 1e-2 if left.dtype.itemsize <= 2 or dtype_of(number).name == "bfloat16" else 1e-4
-    return bool(np.allclose(left, right, rtol=loose, atol=loose * 1e-2, equal_nan=True))
 
 
 def _time(version: LoadedVersion, signature: str, form: Form, arrays: Sequence[Array]) -> tuple[bool, float]:

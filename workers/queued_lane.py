@@ -11,10 +11,10 @@ from shm.bell import Bell
 from shm.consumer import BrokenLaneError, LaneConsumer, Ticket
 from shm.doorbell import Doorbell
 from shm.packed import Buffer, PackedTensor
-from workers.planner import Action, Piece
+from workers.planner import Piece
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class QueuedLane:
     """A lane in a queue, and what the queue needs of it on every turn."""
 
@@ -39,9 +39,15 @@ class QueuedLane:
 
     def check(self, piece: Piece) -> None:
         """Raises BrokenLaneError for rows outside the columns: the front end's words are not trusted."""
-        if piece.action is Action.ROWS and not 0 < piece.rows <= self.rows - piece.row:
+        if fault := self.fault(piece):
             self.consumer.broken = True
-            raise BrokenLaneError(f"request of rows [{piece.row}, {piece.row + piece.rows})")
+            raise BrokenLaneError(fault)
+
+    def fault(self, piece: Piece) -> str:
+        """What is wrong with these rows; "": nothing."""
+        if 0 < piece.rows <= self.rows - piece.row:
+            return ""
+        return f"request of rows [{piece.row}, {piece.row + piece.rows})"
 
     def rows_of(self, number: int) -> list[Buffer]:
         """The bytes of a request's rows, for each input column."""
@@ -52,10 +58,12 @@ class QueuedLane:
         """A packed request's tensors. Raises ValueError, or ServingError, for what can't be one."""
         return self.consumer.request(number)
 
-    def finish(self, ticket: Ticket, begun: int, ended: int, rows: int) -> None:
-        """The ticket's answers are written: say so to the front end. In the loop's thread."""
-        if self.consumer.finish(ticket, begun, ended, rows) and not self.dropped:
-            self.doorbell.ring()
+    def finish(self, ticket: Ticket, begun: int, ended: int, rows: int, early: bool = False) -> bool:
+        """The ticket's answers are written; says whether the front end is to be rung. In the loop's thread.
+
+        `early`: of one request, whose answer need not wait for those of older ones.
+        """
+        return self.consumer.finish(ticket, begun, ended, rows, early=early) and not self.dropped
 
     def drop(self) -> None:
         """The front end is done with the lane. A batch that still runs keeps its memory until it ends."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from ringserve.channel import Message
+from ringserve.options import schedulable_cpus
 from ringserve.servable import ServableId
 from shm.bell import Bell
 from shm.consumer import LaneConsumer
 from workers.absent_version import AbsentVersion
 from workers.batch_counters import BatchCounters, BatchMeter
+from workers.batch_seats import BatchSeats
 from workers.engine import LoadedVersion
 from workers.front_end_doorbells import FrontEndDoorbells
+from workers.limits import Limits
 from workers.local_consumer import LocalConsumer
 from workers.local_lane import LocalLane
 from workers.loop import Loop
@@ -24,21 +27,33 @@ from workers.route import Route
 from workers.runner import Runner
 
 _POOL_THREADS: Final = 16  # batches that take long, of all queues together
+_JOINED_IN_FLIGHT: Final = 2  # batches of one queue: while one runs, what comes meanwhile becomes the next
 
 
 class Queues:
     """Of the loop's thread: everything here is called there."""
 
     def __init__(
-        self, loop: Loop, find: Callable[[ServableId], LoadedVersion | None], counters: BatchCounters | None = None
+        self,
+        loop: Loop,
+        find: Callable[[ServableId], LoadedVersion | None],
+        limits: Callable[[ServableId, Report], Limits] = lambda _, report: Limits(report.most_rows if report.batched else 1),
+        batch_threads: Callable[[], int] = schedulable_cpus,
+        counters: BatchCounters | None = None,
     ) -> None:
-        """`find`: the version, if this worker holds it."""
+        """`find`: the version, if this worker holds it; `limits`: of its batches; `batch_threads`: how many batches run at a
+        time, of all queues that have batching parameters.
+        """
         self._loop = loop
         self._find = find
+        self._limits = limits
+        self._batch_threads = batch_threads
+        self._seats: BatchSeats | None = None
         self._counters = counters
         self._queues: dict[Route, Queue] = {}
         self._doorbells = FrontEndDoorbells()
         self._going: set[ServableId] = set()  # versions that are being unloaded
+        self._closing: set[ServableId | None] = set()  # to which no new requests come; None: to none
         self._batches = ThreadPoolExecutor(_POOL_THREADS, "batch")
 
     def add(self, route: Route, report: Report, number: int, consumer: LaneConsumer, frontend: str, doorbell: int) -> None:
@@ -61,12 +76,28 @@ class Queues:
         if queue is None:
             self._tidy()
             runner = Runner(version, route.signature, report)
-            most = 2 if report.batched else max(2, os.cpu_count() or 1)
-            meter = self._meter(route, version)
-            queue = Queue(route.signature, report, runner, self._batches, most, self._loop.post, meter)
+            limits = self._limits(route.servable, report)
+            seats = self._shared_seats if limits.by_parameters else None
+            most = _JOINED_IN_FLIGHT if limits.joins else max(2, schedulable_cpus())
+            if seats is not None:
+                most = _POOL_THREADS
+            meter = self._meter(route, version, limits)
+            queue = Queue(route.signature, report, runner, self._batches, most, self._loop.post, meter, limits, seats)
+            if not self._closing.isdisjoint((route.servable, None)):
+                queue.economy.close()
             self._queues[route] = queue
             self._loop.add(queue)
         return queue
+
+    @property
+    def _shared_seats(self) -> BatchSeats:
+        if self._seats is None:
+            self._seats = BatchSeats(self._batch_threads())
+        return self._seats
+
+    def explain(self, servable: ServableId) -> list[Message]:
+        """Of the version's queues, what `workers.explanation` tells of each."""
+        return [queue.explain(route.inputs) for route, queue in self._queues.items() if route.servable == servable]
 
     def _tidy(self) -> None:
         """Forget queues whose lanes are gone: clients of their own lanes may ask for one form after the other."""
@@ -93,10 +124,10 @@ class Queues:
             return
         self._loop.put(lane, queue)
 
-    def _meter(self, route: Route, version: LoadedVersion) -> BatchMeter | None:
+    def _meter(self, route: Route, version: LoadedVersion, limits: Limits) -> BatchMeter | None:
         if self._counters is None or isinstance(version, AbsentVersion):  # whose refusals are no batches
             return None
-        return self._counters.meter(route.servable, route.signature)
+        return self._counters.meter(route.servable, route.signature, rounds=bool(limits.sizes))
 
     def drop(self, number: int) -> None:
         """Let a lane go, if it is still there."""
@@ -109,6 +140,14 @@ class Queues:
     def welcome(self, servable: ServableId) -> None:
         """The version is there, perhaps again: its lanes may come."""
         self._going.discard(servable)
+        self._closing.discard(servable)
+
+    def close(self, servable: ServableId | None) -> None:
+        """No batch of the version is held back any more, or (None) of any."""
+        self._closing.add(servable)
+        for route, queue in self._queues.items():
+            if servable in (None, route.servable):
+                queue.economy.close()
 
     def dismiss(self, servable: ServableId, then: Callable[[], None]) -> None:
         """Take away all of the version's queues; call `then` once nothing of it runs. No lane of it is taken any more."""

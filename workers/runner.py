@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ringserve.errors import Code, ServingError
-from shm import packed
-from shm.layout import ALIGNMENT
-from shm.packed import PackedTensor
+from workers.answer_writer import write_error
+from workers.batch import Batch
 from workers.engine import LoadedVersion, RowFunction, Target
+from workers.limits import Limits
 from workers.local_lane import LocalLane
-from workers.planner import Action
 from workers.private_memory import aligned, as_bools
 from workers.probe import Report
-from workers.queued_lane import Part, QueuedLane
+from workers.queued_lane import Part
+from workers.slice_runner import SliceRunner
+from workers.waiting import Slice, Waiting
 
 _logger = logging.getLogger(__name__)
-
-_ANSWER_WAIT_SECONDS: Final = 2.0  # how long an answer waits for room in a lane before it becomes an error
-_MOST_TEXT: Final = 64 << 10  # bytes of an error's text
-_TEXT_HEAD: Final = packed.size([PackedTensor(0, (0,), b"")])  # what an answer needs besides its text
 
 
 class Runner:
@@ -34,46 +31,56 @@ class Runner:
         self._version = version
         self._signature = signature
         self._report = report
+        self._slices = SliceRunner(version, signature, report)
         form = report.form
         self._source_bytes = [column.row_bytes for _, column in form.inputs] if form else []
         self._target_bytes = [column.row_bytes for _, column in form.outputs] if form else []
         self._functions: list[RowFunction] = []  # those not in use
 
-    def run(self, parts: Sequence[Part]) -> None:
-        """Run a batch and write every request's answer. Never raises."""
+    def run(self, batch: Batch, limits: Limits) -> None:
+        """Run a batch and write the answer of every request that it has all of. Never raises."""
         try:
-            if parts[0].piece.action is Action.ROWS and self._report.form is not None:
-                self._run_rows(parts)
+            if batch.parts:
+                self._run_parts(batch, limits)
             else:
-                self._run_packed(parts[0])
+                self._slices.run(batch, limits)
         except Exception as error:
             _logger.exception("a batch of %s failed in a way it never should", self._signature)
-            self.fail(parts, ServingError(Code.INTERNAL, f"worker error: {error}"))
+            self._fail(batch, ServingError(Code.INTERNAL, f"worker error: {error}"))
 
-    def _run_rows(self, parts: Sequence[Part]) -> None:
+    def conclude(self, request: Waiting) -> None:
+        """Write the answer of a request that ran in parts."""
+        self._slices.conclude(request)
+
+    def _run_parts(self, batch: Batch, limits: Limits) -> None:
+        parts = batch.parts
         try:
-            if self._run_joined(parts):
+            if self._run_joined(batch):
                 return
+            batch.has_rows = False
         except ServingError as error:
-            if len(parts) == 1 and parts[0].piece.requests == 1:
-                self.fail(parts, error)
+            if len(parts) == 1 and parts[0].piece.requests == 1 and batch.executed == batch.rows:
+                self._fail(batch, error)
                 return
-        for part in parts:  # one request's error never reaches its neighbours
-            for number in range(part.ticket.start, part.ticket.end):
-                self._run_alone(part.lane, number)
+        # One request's error never reaches its neighbours.
+        batch.is_retried = True
+        self._slices.apart([Slice(request, 0, request.rows) for request in _requests(parts)], batch, limits)
 
-    def _run_joined(self, parts: Sequence[Part]) -> bool:
+    def _run_joined(self, batch: Batch) -> bool:
         """Run the rows of all parts as one batch; False when the outputs don't have the form's shape."""
-        if len(parts) == 1:
-            lane, (_, _, row, rows) = parts[0].lane, parts[0].piece
+        parts, more = batch.parts, batch.executed - batch.rows
+        if len(parts) == 1 and not more:
+            lane, (_, row, rows) = parts[0].lane, parts[0].piece
             target = (rows, _addresses(lane.targets, row, self._target_bytes))
             if isinstance(lane, LocalLane):
                 return self._run_copy(lane, row, target)
             return self._call(rows, _addresses(lane.sources, row, self._source_bytes), (target,))
+        began = time.monotonic_ns()
         targets = [(part.piece.rows, _addresses(part.lane.targets, part.piece.row, self._target_bytes)) for part in parts]
-        gathered = self._gather(parts)
+        gathered = self._gather(parts, more)
         sources = [array.__array_interface__["data"][0] for array in gathered]
-        return self._call(sum(part.piece.rows for part in parts), sources, targets)
+        batch.aside += time.monotonic_ns() - began
+        return self._call(batch.executed, sources, targets)
 
     def _run_copy(self, lane: LocalLane, row: int, target: Target) -> bool:
         private = lane.take_rows(row, target[0])
@@ -82,13 +89,19 @@ class Runner:
         finally:
             lane.give_back(private)
 
-    def _gather(self, parts: Sequence[Part]) -> list[Any]:
-        """The rows of several lanes in one piece: one copy, to 64-byte-aligned memory."""
+    def _gather(self, parts: Sequence[Part], more: int) -> list[Any]:
+        """The rows of several pieces in one: one copy, to 64-byte-aligned memory. `more` rows fill the batch up: the first
+        one of the last request's, again and again.
+        """
         gathered = []
         for index in range(len(self._source_bytes)):
             columns = [
                 part.lane.consumer.lane.inputs[index][part.piece.row : part.piece.row + part.piece.rows] for part in parts
             ]
+            if more:
+                lane, ticket = parts[-1].lane, parts[-1].ticket
+                row = lane.consumer.describe(ticket.end - 1)[0]
+                columns.append(np.repeat(lane.consumer.lane.inputs[index][row : row + 1], more, axis=0))
             rows = np.concatenate(columns, out=_aligned(columns))
             if rows.dtype == np.bool_ and any(part.lane.is_local for part in parts):
                 as_bools(rows.reshape(-1).view(np.uint8))
@@ -106,63 +119,24 @@ class Runner:
         finally:
             self._functions.append(function)
 
-    def _run_alone(self, lane: QueuedLane, number: int) -> None:
-        """One request of rows by itself, its answer packed: its outputs may have any shape."""
-        assert self._report.form is not None
-        _, _, rows, _, _ = lane.consumer.describe(number)
-        tensors = [
-            PackedTensor(dtype, (rows, *column.shape), data)
-            for (dtype, column), data in zip(self._report.form.inputs, lane.rows_of(number), strict=True)
-        ]
-        self._run_and_answer(lane, number, tensors)
-
-    def _run_packed(self, part: Part) -> None:
-        number = part.ticket.start
-        try:
-            tensors = part.lane.request(number)
-        except ValueError as error:
-            self._answer_error(part.lane, number, ServingError(Code.INVALID_ARGUMENT, str(error)))
-            return
-        except ServingError as error:
-            self._answer_error(part.lane, number, error)
-            return
-        self._run_and_answer(part.lane, number, tensors)
-
-    def _run_and_answer(self, lane: QueuedLane, number: int, tensors: Sequence[PackedTensor]) -> None:
-        try:
-            with self._version.run(self._signature, tensors, self._report.inline) as answers:
-                self._answer(lane, number, answers)
-        except ServingError as error:
-            self._answer_error(lane, number, error)
-
-    def _answer(self, lane: QueuedLane, number: int, tensors: Sequence[PackedTensor]) -> None:
-        """Write a packed answer, waiting a while for room in the lane. Raises ServingError when there is none."""
-        # Nobody waits for a client of its own lane: it would hold up all others.
-        give_up = time.monotonic() + (0 if lane.stuck or lane.is_local else _ANSWER_WAIT_SECONDS)
-        try:
-            while not lane.consumer.answer(number, tensors):
-                if time.monotonic() >= give_up:
-                    lane.stuck = True
-                    raise ServingError(Code.RESOURCE_EXHAUSTED, "The lane's answers are not being read")
-                time.sleep(0.001)  # the front end is a gigabyte of answers behind; it rings nobody when it reads
-        except ValueError as error:
-            raise ServingError(Code.RESOURCE_EXHAUSTED, str(error)) from error
-        lane.stuck = False
-
-    def fail(self, parts: Sequence[Part], error: ServingError) -> None:
+    @staticmethod
+    def _fail(batch: Batch, error: ServingError) -> None:
         """The answer of every request of the batch is this error."""
-        for part in parts:
+        for part in batch.parts:
             for number in range(part.ticket.start, part.ticket.end):
-                self._answer_error(part.lane, number, error)
+                write_error(part.lane, number, error)
+        for piece in batch.slices:
+            piece.request.error = error
+            if piece.is_whole:
+                write_error(piece.request.lane, piece.request.number, error)
 
-    def _answer_error(self, lane: QueuedLane, number: int, error: ServingError) -> None:
-        """The answer is an error: its code, and its text where the lane has room for that."""
-        lane.consumer.set_status(number, int(error.code))
-        room = lane.consumer.lane.spec.answer_bytes // ALIGNMENT * ALIGNMENT - _TEXT_HEAD
-        if room >= 0:
-            # Replaced: what is no text in a path, say. Ignored: the half of a character that the cut may leave.
-            text = error.message.encode(errors="replace")[: min(room, _MOST_TEXT)].decode(errors="ignore").encode()
-            lane.consumer.answer(number, [PackedTensor(0, (len(text),), text)])
+
+def _requests(parts: Sequence[Part]) -> Iterable[Waiting]:
+    for part in parts:
+        consumer = part.lane.consumer
+        for number in range(part.ticket.start, part.ticket.end):
+            row, _, rows, _, deadline = consumer.describe(number)
+            yield Waiting(part.lane, number, None, rows, False, 0, deadline, row=row)
 
 
 def _addresses(columns: Sequence[int], row: int, row_bytes: Sequence[int]) -> list[int]:

@@ -19,13 +19,15 @@ from ringserve.tensor import STRING
 from shm.layout import Column
 from shm.packed import PackedTensor, pack_strings
 from workers.engine import LoadedVersion
+from workers.limits import Limits
+from workers.packed_probe import OF_EXAMPLES
 from workers.probe import CHANGES_STATE, Report, packed_rows, synthetic_rows
 
 #: No run begins later than this many seconds after the first.
 BUDGET_SECONDS: Final = 3.0
 
 _MOST_ELEMENTS: Final = 1 << 22  # of one made-up tensor
-_OF_EXAMPLES: Final = ("tensorflow/serving/classify", "tensorflow/serving/regress")
+_MOST_BYTES: Final = 256 << 20  # of a made-up batch
 _INTERNAL: Final = "__saved_model"  # TensorFlow's own: __saved_model_init_op, __saved_model_train_op
 
 
@@ -33,10 +35,14 @@ class SyntheticWarmUp:
     """One version's. Nothing that goes wrong here fails the load: a made-up row need not make sense to the model."""
 
     def __init__(
-        self, version: LoadedVersion, report_of: Callable[[str], Report], clock: Callable[[], float] = time.monotonic
+        self,
+        version: LoadedVersion,
+        plan: Callable[[str], tuple[Report, Limits]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`plan`: the probe's report of a signature, and the limits of its batches."""
         self._version = version
-        self._report_of = report_of
+        self._plan = plan
         self._clock = clock
         self._end = clock() + BUDGET_SECONDS
         self.requests = 0  #: runs of this warm-up, those of the probe not counted
@@ -60,26 +66,31 @@ class SyntheticWarmUp:
         if self._version.changes_state(name):
             self.notes.append(f"signature {name}: left out, as {CHANGES_STATE}")
             return
-        report = self._report_of(name)
-        if report.form is None and self._version.signatures[name].method in _OF_EXAMPLES:
+        report, limits = self._plan(name)
+        if report.form is None and self._version.signatures[name].method in OF_EXAMPLES:
             self.notes.append(f"signature {name}: left out, as it takes tf.Examples, which can't be made up")
         elif report.form is None:
             tensors = _synthetic_request(self._version.signatures[name])
             self.requests += 1
             with self._version.run(name, tensors, False):
                 pass
-        elif report.batched:
-            self._run_sizes(name, report)
+        elif limits.joins:
+            self._run_sizes(name, report, limits)
 
-    def _run_sizes(self, name: str, report: Report) -> None:
-        """Batches of 1, 2, 4, … rows and of the most; one that is not batched has been run by the probe."""
+    def _run_sizes(self, name: str, report: Report, limits: Limits) -> None:
+        """Batches of the sizes that are allowed, or of 1, 2, 4, … rows and of the most; a signature that is not batched has
+        been run by the probe.
+        """
         assert report.form is not None
         function = self._version.row_function(name, report.form, report.inline)
-        most = report.most_rows
+        sizes = limits.sizes or batch_sizes(limits.most_rows)
+        row_bytes = sum(column.row_bytes for _, column in (*report.form.inputs, *report.form.outputs))
+        sizes = [size for size in sizes if size * row_bytes <= _MOST_BYTES] or [1]
+        most = max(sizes)
         inputs = [np.repeat(row, most, axis=0) for row in synthetic_rows(report.form.inputs, 0, 1)]
         outputs = [np.empty((most, *column.shape), dtype=column.dtype) for _, column in report.form.outputs]
         sources, targets = ([array.__array_interface__["data"][0] for array in group] for group in (inputs, outputs))
-        for rows in batch_sizes(most):
+        for rows in sizes:
             if self._is_over():
                 self.notes.append(f"signature {name}: stopped after {BUDGET_SECONDS:g} s, before batches of {rows} rows")
                 return

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from ringserve.batching_parameters import BatchingParameters, check_queue, server_parameters, version_parameters
 from ringserve.errors import Code, ServingError
 from ringserve.heap import give_memory_back
-from ringserve.options import ServerOptions
+from ringserve.options import ServerOptions, schedulable_cpus
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
 from workers.absent_version import AbsentVersion
+from workers.batch_economy import BatchEconomy
 from workers.engine import Inputs, LoadedVersion
+from workers.limits import Limits
+from workers.packed_probe import confirmed, has_open_rows, probe_packed
 from workers.platforms import Loaded
 from workers.probe import Report, probe
+from workers.queue_limits import limits_of
+from workers.recorded_requests import RecordedRequests
 from workers.warm_up import WarmUp, warm_up
 
 _logger = logging.getLogger(__name__)
 
+_LOOKUP_TABLE: Final = "lookup_table"  # the platform whose versions have no batching parameters of their own
 _MOST_REPORTS: Final = 256  # of a version, the last ones: local clients may ask for forms without end
 _PROBE_WAIT_SECONDS: Final = 0.2  # that a probe waits for the end of another, which would spoil its timings
 
@@ -47,6 +55,8 @@ class _Held:
     lock: threading.RLock = field(default_factory=threading.RLock)
     version: LoadedVersion | None = None  # None while it is loaded
     give_back: Callable[[], None] = _nothing
+    parameters: BatchingParameters | None = None
+    recorded: RecordedRequests = field(default_factory=RecordedRequests)
     reports: dict[tuple[str, Inputs | None], Report] = field(default_factory=dict)
 
 
@@ -54,6 +64,8 @@ class Versions:
     """Used by several threads, which load several versions at a time."""
 
     def __init__(self, platforms: Platforms, options: ServerOptions) -> None:
+        """Raises ServingError for a file of batching parameters that can't be read."""
+        self._server_parameters = server_parameters(options)
         self._platforms = platforms
         self._options = options
         self._held: dict[ServableId, _Held] = {}
@@ -73,14 +85,32 @@ class Versions:
             try:
                 loaded = self._platforms.load(servable, path, platform, options)
                 held.version, held.give_back = loaded.version, loaded.unload
+                held.parameters = self._read_parameters(path, platform)
+                # Before all trials, for which its requests are of use; but they come first where it has none.
+                warmed = warm_up(loaded.version, path, self._options, held.recorded, self._warm_up_plan(servable, held))
                 if DEFAULT_SIGNATURE in loaded.version.signatures:
                     self.declared(servable, DEFAULT_SIGNATURE)
-                warmed = warm_up(loaded.version, path, self._options, lambda signature: self.declared(servable, signature))
             except BaseException:
                 self._abandon(servable, held)
                 raise
         _logger.info("loaded servable version %s in %.2f s", servable, time.monotonic() - began)
         return loaded.version, warmed
+
+    def _warm_up_plan(self, servable: ServableId, held: _Held) -> Callable[[str], tuple[Report, Limits]]:
+        def plan(signature: str) -> tuple[Report, Limits]:
+            report = self.declared(servable, signature)
+            return report, BatchEconomy(report, limits_of(report, held.parameters, self._options)).limits
+
+        return plan
+
+    def _read_parameters(self, path: str, platform: str) -> BatchingParameters | None:
+        """Of the version in this folder. Raises ServingError."""
+        parameters = self._server_parameters
+        if parameters is not None and platform != _LOOKUP_TABLE:
+            parameters = version_parameters(self._options, parameters, path)
+        if parameters is not None:
+            check_queue(parameters)
+        return parameters
 
     def _enter(self, servable: ServableId, held: _Held) -> None:
         if self._held.setdefault(servable, held) is not held:
@@ -117,6 +147,21 @@ class Versions:
             raise _not_held(servable)
         return version
 
+    @property
+    def batch_threads(self) -> int:
+        """How many batches run at a time where there are batching parameters."""
+        return self._server_parameters.num_batch_threads if self._server_parameters else schedulable_cpus()
+
+    def parameters(self, servable: ServableId) -> BatchingParameters | None:
+        """What the version's requests are batched by; None: no parameters."""
+        held = self._held.get(servable)
+        return None if held is None else held.parameters
+
+    def reports(self, servable: ServableId) -> dict[tuple[str, Inputs | None], Report]:
+        """What was found out so far, by signature and the inputs of its rows; None: as it declares them."""
+        held = self._held.get(servable)
+        return {} if held is None else held.reports.copy()
+
     def declared(self, servable: ServableId, signature: str) -> Report:
         """The report for rows as the signature declares them."""
         return self._known(servable, signature, None, lambda: self._probe_declared(servable, signature))
@@ -125,11 +170,27 @@ class Versions:
         inputs = []
         for spec in self.get(servable).signatures[signature].inputs:
             if spec.row is None or not spec.dtype.numpy:
-                report = Report(None, False, "its inputs have no fixed-size rows")
-                _say(servable, signature, None, report)
-                return report
+                return self._probe_packed(servable, signature)
             inputs.append((spec.dtype.number, Column(spec.dtype.numpy, spec.row)))
-        return self.report(servable, signature, tuple(inputs))
+        report = self.report(servable, signature, tuple(inputs))
+        return report if report.form else self._probe_packed(servable, signature)
+
+    def _probe_packed(self, servable: ServableId, signature: str) -> Report:
+        version = self.get(servable)
+        with self._alone():
+            report = probe_packed(version, version.signatures[signature], self._held[servable].recorded.of(signature))
+        _say(servable, signature, None, report)
+        return report
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Other probes would spoil the timings."""
+        alone = self._probing.acquire(timeout=_PROBE_WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            if alone:
+                self._probing.release()
 
     def report(self, servable: ServableId, signature: str, inputs: Inputs) -> Report:
         """The report for rows of these inputs, which requests were seen to have."""
@@ -153,15 +214,11 @@ class Versions:
 
     def _probe(self, servable: ServableId, signature: str, inputs: Inputs) -> Report:
         version = self.get(servable)
-        if any(not spec.shape or spec.shape[0] != -1 for spec in version.signatures[signature].inputs):
-            report = Report(None, False, "an input's first dimension is not unknown")
+        if not has_open_rows(version.signatures[signature]):
+            report = Report(None, False, "an input's first dimension is not unknown", has_rows=False)
         else:
-            alone = self._probing.acquire(timeout=_PROBE_WAIT_SECONDS)
-            try:
-                report = probe(version, signature, inputs)
-            finally:
-                if alone:
-                    self._probing.release()
+            with self._alone():
+                report = confirmed(probe(version, signature, inputs), version, signature, self._held[servable].recorded)
         _say(servable, signature, inputs, report)
         return report
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from ringserve.options import ServerOptions
 from workers.engine import LoadedVersion
+from workers.limits import Limits
 from workers.probe import Report
+from workers.recorded_requests import RecordedRequests
 from workers.synthetic_warm_up import SyntheticWarmUp
 from workers.warm_up_file import FILE, replay
 
@@ -41,10 +43,17 @@ class WarmUp:
         }
 
 
-def warm_up(version: LoadedVersion, path: str, options: ServerOptions, report_of: Callable[[str], Report]) -> WarmUp:
+def warm_up(
+    version: LoadedVersion,
+    path: str,
+    options: ServerOptions,
+    recorded: RecordedRequests,
+    plan: Callable[[str], tuple[Report, Limits]],
+) -> WarmUp:
     """Warm up the version that was loaded from this folder, as --enable_model_warmup says.
 
-    `report_of` is the probe's report of a signature; it is asked only when there is no file. Raises ServingError when a
+    `recorded` gets some of the requests that it brings along. `plan` is the probe's report of a signature and the limits of
+    its batches; it is asked only when there is no file. Raises ServingError when a
     recorded request fails or the file can't be read, as upstream; a made-up request's failure is a note.
     """
     if not options.enable_model_warmup:
@@ -52,7 +61,7 @@ def warm_up(version: LoadedVersion, path: str, options: ServerOptions, report_of
     began = time.perf_counter()
     file = os.path.join(path, FILE)
     if os.path.exists(file):
-        records, requests = replay(version, file, options)
+        records, requests = replay(version, file, options, recorded)
         seconds = time.perf_counter() - began
         _logger.info(
             "Finished reading warmup data for model at %s. Number of warmup records read: %d. "
@@ -62,7 +71,7 @@ def warm_up(version: LoadedVersion, path: str, options: ServerOptions, report_of
             seconds * 1e6,
         )
         return WarmUp("file", requests, seconds, records=records)
-    synthetic = SyntheticWarmUp(version, report_of)
+    synthetic = SyntheticWarmUp(version, plan)
     synthetic.run()
     seconds = time.perf_counter() - began
     _logger.info(

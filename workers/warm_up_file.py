@@ -17,6 +17,7 @@ from ringserve.signature import Signature
 from ringserve.tensor_proto import DecodedTensor
 from shm.packed import PackedTensor, pack_strings
 from workers.engine import LoadedVersion
+from workers.recorded_requests import RecordedRequests
 from workers.tf_record import read_records
 
 #: Where the file is, from the version's folder.
@@ -30,10 +31,11 @@ _MOST_SHOWN_BYTES: Final = 1024  # of an unparsable record, which may be the siz
 Run = tuple[Signature, Sequence[DecodedTensor]]
 
 
-def replay(version: LoadedVersion, path: str, options: ServerOptions) -> tuple[int, int]:
+def replay(version: LoadedVersion, path: str, options: ServerOptions, recorded: RecordedRequests) -> tuple[int, int]:
     """Run the requests of the warm-up file at `path` on the version, one after the other, ignoring their answers.
 
-    Returns (records read, requests run). Raises ServingError with the first failure's status, which fails the load.
+    Returns (records read, requests run); `recorded` gets some of these. Raises ServingError with the first failure's status,
+    which fails the load.
     """
     parse = message_module("tensorflow_serving.apis.prediction_log_pb2").PredictionLog.FromString
     iterations = max(options.num_request_iterations_for_warmup, 1)
@@ -42,6 +44,8 @@ def replay(version: LoadedVersion, path: str, options: ServerOptions) -> tuple[i
         runs = _runs(_parsed(record, parse, path), version, options)
         for _ in range(iterations):
             _run(version, runs)
+        for signature, tensors in runs:
+            recorded.add(signature.name, [_packed(tensor) for tensor in tensors])
         requests += iterations if runs else 0
         records += 1
         if records > MOST_RECORDS:  # after running it, as upstream

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from ringserve.channel import Channel, Message
@@ -22,9 +22,11 @@ from shm.lane import Lane
 from shm.layout import LaneSpec
 from workers.batch_counters import BatchCounters
 from workers.engine import LoadedVersion
+from workers.explanation import explained, merged
 from workers.local_consumer import LocalConsumer
 from workers.loop import Loop
 from workers.probe import Report
+from workers.queue_limits import limits_of
 from workers.queues import Queues
 from workers.route import Route, form_from_wire, report_to_wire
 from workers.versions import Platforms, Versions
@@ -32,12 +34,13 @@ from workers.versions import Platforms, Versions
 _logger = logging.getLogger(__name__)
 
 _BEAT_SECONDS: Final = 1.0
+_EXPLAIN_SECONDS: Final = 0.3  # that a batch in the loop may hold up what is said of its queues
 _THREADS_A_CPU: Final = 4  # as many as the supervisor lets load at a time when it starts
 _FEWEST_THREADS: Final = 16
 
 
 class Worker:
-    """Answers the supervisor's messages: load, estimate, absent, form, lane, drop_lane, unload, stop."""
+    """Answers the supervisor's messages: load, estimate, explain, absent, form, lane, drop_lane, close, unload, stop."""
 
     def __init__(
         self,
@@ -55,19 +58,28 @@ class Worker:
         self._loop = Loop(doorbell)
         self._make_platforms = make_platforms
         self._versions: Versions
-        self._queues = Queues(self._loop, self._find, BatchCounters(counters, device) if counters else None)
+        self._queues = Queues(
+            self._loop,
+            self._find,
+            lambda servable, report: limits_of(report, self._versions.parameters(servable), options),
+            lambda: self._versions.batch_threads,
+            BatchCounters(counters, device) if counters else None,
+        )
         # The supervisor says how much goes on at a time; these many threads so that what hangs holds up nothing else.
         self._loading = ThreadPoolExecutor(_threads(options.num_load_threads), "load", initializer=give_way)
         self._unloading = ThreadPoolExecutor(_threads(options.num_unload_threads), "unload")
         self._estimating = ThreadPoolExecutor(_threads(options.num_load_threads), "estimate")
         self._probing = ThreadPoolExecutor(_threads(0), "probe")  # a lane need not wait for another version's long load
+        self._explaining = ThreadPoolExecutor(1, "explain")  # which waits for nothing
         self._handlers: dict[str, Callable[[Message, list[int]], None]] = {
             "load": self._on_load,
             "estimate": self._on_estimate,
+            "explain": self._on_explain,
             "absent": self._on_absent,
             "form": self._on_form,
             "lane": self._on_lane,
             "drop_lane": self._on_drop_lane,
+            "close": self._on_close,
             "unload": self._on_unload,
             "stop": self._on_stop,
         }
@@ -125,7 +137,13 @@ class Worker:
             version, warm_up = self._versions.load(servable, message["path"], platform, message["options"])
             self._loop.post(lambda: self._queues.welcome(servable))
             signatures = [signature.to_wire() for signature in version.signatures.values()]
-            return {"signatures": signatures, "metadata": version.metadata, "warm_up": warm_up.to_wire()}
+            parameters = self._versions.parameters(servable)
+            return {
+                "signatures": signatures,
+                "metadata": version.metadata,
+                "warm_up": warm_up.to_wire(),
+                "batching": parameters.to_wire() if parameters else None,
+            }
 
         self._job(self._loading, message, load)
 
@@ -136,6 +154,29 @@ class Worker:
             return {"bytes": self._versions.estimate(servable, message["path"], message["platform"], message["options"])}
 
         self._job(self._estimating, message, estimate)
+
+    def _on_explain(self, message: Message, _: list[int]) -> None:
+        servable = ServableId(*message["servable"])
+
+        def explain() -> Message:
+            version = self._versions.get(servable)
+            reports, parameters = self._versions.reports(servable), self._versions.parameters(servable)
+            known = explained(list(version.signatures), reports, self._options, parameters)
+            return {"queues": merged(known, self._live(servable))}
+
+        self._job(self._explaining, message, explain)
+
+    def _live(self, servable: ServableId) -> Sequence[Message]:
+        """What the version's queues know better than its load did, as `merged` takes it; nothing where the loop is busy.
+
+        Not in the loop's thread.
+        """
+        found: Future[Sequence[Message]] = Future()
+        self._loop.post(lambda: found.set_result(self._queues.explain(servable)))
+        try:
+            return found.result(_EXPLAIN_SECONDS)
+        except TimeoutError:
+            return ()
 
     def _on_absent(self, message: Message, _: list[int]) -> None:
         """A version that the worker before held can't be loaded: its requests are to be refused."""
@@ -155,6 +196,9 @@ class Worker:
     def _report(self, route: Route) -> Report:
         if route.inputs is None:
             return self._versions.declared(route.servable, route.signature)
+        parameters = self._versions.parameters(route.servable)
+        if parameters is not None and parameters.pad_variable_length_inputs:
+            return Report(None, False, "rows are padded to those of other forms")  # with which they have to meet
         return self._versions.report(route.servable, route.signature, route.inputs)
 
     def _on_lane(self, message: Message, fds: list[int]) -> None:
@@ -203,6 +247,10 @@ class Worker:
 
     def _on_drop_lane(self, message: Message, _: list[int]) -> None:
         self._loop.post(lambda: self._queues.drop(message["lane"]))
+
+    def _on_close(self, message: Message, _: list[int]) -> None:
+        servable = message["servable"]
+        self._loop.post(lambda: self._queues.close(servable and ServableId(*servable)))
 
     def _on_unload(self, message: Message, _: list[int]) -> None:
         servable = ServableId(*message["servable"])

@@ -7,20 +7,31 @@ from typing import Final, NamedTuple
 
 from frontend.catalog import ModelSpec
 from ringserve.errors import Code, ServingError
+from ringserve.priority import HEADER, is_low
 from ringserve.signature import DEFAULT_SIGNATURE
 
 SIGNATURE: Final = "X-Ringserve-Signature"
 OUTPUTS: Final = "X-Ringserve-Outputs"
 _KEY: Final = "X-Ringserve-Key"
+_WHERE: Final = f"The header {HEADER}"
 
 
 class Asked(NamedTuple):
-    """`outputs`: aliases, none for all of them; `timeout` in ns, None: as the server says."""
+    """`outputs`: aliases, none for all of them; `timeout` in ns, None: as the server says; `low`: is it of low priority?
+    None: as the headers say.
+    """
 
     spec: ModelSpec
     signature: str
     outputs: tuple[str, ...]
     timeout: int | None = None
+    low: bool | None = None
+
+
+def is_low_in_headers(headers: Mapping[str, str]) -> bool:
+    """Is the request of low priority? Raises ServingError (INVALID_ARGUMENT) for what is no priority."""
+    priority = headers.get(HEADER)
+    return priority is not None and is_low(priority, _WHERE)
 
 
 def asked_in_headers(headers: Mapping[str, str], spec: ModelSpec) -> Asked:

@@ -101,6 +101,7 @@ def _decode_message(body: Buffer, headers: Mapping[str, str], spec: ModelSpec, o
         request.signature or in_headers.signature,
         request.outputs or in_headers.outputs,
         request.timeout,
+        request.low,
     )
     return MessageBody(
         request, asked, _answer_to(Kind.MESSAGE, asked.outputs, headers, options, request.identifier), options

@@ -24,6 +24,7 @@ class PredictRequestBody:
         """`asked`: what the message and the URL ask for together."""
         self.spec = asked.spec
         self.timeout = asked.timeout
+        self.low = asked.low
         self.heavy = any([tensor.is_slow for tensor in request.tensors.values()])
         self._request = request
         self._answer = answer

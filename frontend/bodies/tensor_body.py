@@ -37,12 +37,13 @@ class TensorAnswer(AnswerFormat, Protocol):
 class AskingBody(RequestBody, Protocol):
     """A body that may say more about the request than its URL does.
 
-    `spec`: the version to resolve; `timeout` in ns, None: the body does not say. `inputs` may be called only once: whatever
-    they don't need of the body is let go then.
+    `spec`: the version to resolve; `timeout` in ns, and `low`, whether it is of low priority: None where the body
+    does not say. `inputs` may be called only once: whatever they don't need of the body is let go then.
     """
 
     spec: ModelSpec
     timeout: int | None
+    low: bool | None
 
 
 class Unread(Protocol):
@@ -63,6 +64,7 @@ class TensorBody:
     def __init__(self, asked: Asked, answer: TensorAnswer, options: BodyOptions) -> None:
         self.spec = asked.spec
         self.timeout = asked.timeout
+        self.low = asked.low
         self._asked = asked
         self._answer = answer
         self._check_method = options.check_method

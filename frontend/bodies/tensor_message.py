@@ -1,8 +1,9 @@
 """The MessagePack messages of requests and answers: maps whose tensors are bytes, in the message or in frames behind it.
 
 A request: `{"v": 1, "id": any scalar, "model": str, "version": int, "label": str, "signature": str, "outputs": [str],
-"timeout_ms": int, "inputs": [[name, dtype, shape, data], …]}`, where `data` is little-endian bytes, row by row; or the
-index of a further frame; or, for strings, an array of them. Only `inputs` must be there. Unknown fields mean nothing.
+"timeout_ms": int, "priority": "high" or "low", "inputs": [[name, dtype, shape, data], …]}`, where `data` is
+little-endian bytes, row by row; or the index of a further frame; or, for strings, an array of them. Only `inputs` must be
+there. Unknown fields mean nothing.
 
 An answer: `{"v": 1, "id", "model", "version", "signature", "outputs": [[name, dtype, shape, data], …]}`.
 """
@@ -24,6 +25,7 @@ from frontend.bodies.message_reader import read_message
 from frontend.bodies.npy import bytes_of
 from frontend.tensors import Tensor
 from ringserve.errors import Code, ServingError
+from ringserve.priority import PRIORITIES, lowness
 from ringserve.servable import ServableId
 from ringserve.signature import Signature
 from ringserve.tensor import STRING, DType
@@ -57,7 +59,7 @@ class MessageError(ServingError):
 
 class TensorRequest(NamedTuple):
     """`identifier`: the message's "id"; "" and None for what it does not say; `timeout` in ns; `key`: requests of a label
-    that is split go the same way where this is the same.
+    that is split go the same way where this is the same; `low`: it is of low priority.
     """
 
     identifier: Any
@@ -69,6 +71,7 @@ class TensorRequest(NamedTuple):
     timeout: int | None
     inputs: dict[str, Tensor]
     key: str | None = None
+    low: bool | None = None
 
 
 def read_request(message: Buffer, most_bytes: int, frames: Sequence[Buffer] = ()) -> TensorRequest:
@@ -108,6 +111,7 @@ def request_of(fields: Mapping[str, Any], most_bytes: int, frames: Sequence[Buff
         bad.append(f"{name}: {_shown(value)}; expected {expected}")
         return None
 
+    priority = field("priority", _is_priority, PRIORITIES)
     field("v", lambda value: value == 1 and type(value) is int, "1, the only version of this message")
     outputs = field("outputs", _are_names, "an array of names")
     timeout = field("timeout_ms", _is_timeout, f"whole milliseconds from 1 to {_MOST_TIMEOUT_MS}")
@@ -122,6 +126,7 @@ def request_of(fields: Mapping[str, Any], most_bytes: int, frames: Sequence[Buff
         timeout and timeout * _MILLISECOND,
         inputs,
         _readable_or_none(field("key", _is_text, "text")),
+        None if priority is None else lowness(priority),
     )
     if bad:
         more = f", and {len(bad) - _MOST_BAD} more" if len(bad) > _MOST_BAD else ""
@@ -132,6 +137,10 @@ def request_of(fields: Mapping[str, Any], most_bytes: int, frames: Sequence[Buff
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_priority(value: Any) -> bool:
+    return isinstance(value, str) and lowness(value) is not None
 
 
 def _is_version(value: Any) -> bool:

@@ -119,7 +119,9 @@ class CompletionQueue:
             tag(event)
 
     def _accept(self) -> None:
-        self._server.request_call(self._queue, self._queue, self._begun)
+        """One more call."""
+        with suppress(ValueError):  # the server has begun to stop meanwhile
+            self._server.request_call(self._queue, self._queue, self._begun)
 
     def _begun(self, event: Any) -> None:
         if event.success:  # otherwise the server stops
@@ -129,8 +131,7 @@ class CompletionQueue:
                 event.call.cancel()  # nobody else would end it
                 raise
             finally:
-                with suppress(ValueError):  # the server has begun to stop meanwhile
-                    self._accept()
+                self._accept()
 
     def _shut_down(self, _: Any) -> None:
         """All calls have ended."""

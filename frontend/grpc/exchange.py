@@ -9,7 +9,7 @@ from typing import Protocol
 from frontend.bodies.body_options import BodyOptions
 from frontend.call import Call
 from frontend.front_end import FrontEnd
-from frontend.grpc.rpc import KEY, UnaryRpc, code_of_the_gone
+from frontend.grpc.rpc import KEY, PRIORITY, UnaryRpc, code_of_the_gone, is_low_call
 from frontend.heavy_work import in_thread
 from frontend.inference_request import UNKNOWN, AskingMessage, InferenceRequest
 from frontend.request_body import Answer
@@ -55,6 +55,7 @@ class Exchange(InferenceRequest):
         rpc, method = self._rpc, self._method
         message, rpc.message = rpc.message, b""
         try:
+            self._call.low = is_low_call(rpc.metadata(PRIORITY))
             if method.is_long(message):
                 self._work(self._run(functools.partial(in_thread, method.read, message, method.options)))
             else:

@@ -17,7 +17,7 @@ from frontend.grpc.example_answer import classification_result, regression_resul
 from frontend.grpc.example_messages import example_message
 from frontend.grpc.example_rows import ExampleRows, fed
 from frontend.grpc.model_spec import model_spec
-from frontend.grpc.rpc import code_of_the_gone
+from frontend.grpc.rpc import code_of_the_gone, is_low_call
 from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
 from frontend.request_body import Answer
 from frontend.tensors import Tensor
@@ -50,14 +50,17 @@ class MultiInference:
         self._front_end = front_end
         self._options = options
 
-    async def __call__(self, message: bytes, timeout: int, began: int, key: str | None = None) -> bytes:
+    async def __call__(
+        self, message: bytes, timeout: int, began: int, key: str | None = None, priority: str | None = None
+    ) -> bytes:
         """A serialised MultiInferenceResponse. `timeout` in ns from `began` on, 0: none; `began`: ns of CLOCK_MONOTONIC.
 
-        `key`: of requests that are to get the same version of a label. Raises ServingError.
+        `key`: of requests that are to get the same version of a label; `priority`: as the metadata name it. Raises
+        ServingError.
         """
         run = _Run(self._front_end, self._options, timeout, began)
         try:
-            answer = await run.answer(message, key)
+            answer = await run.answer(message, key, priority)
         except Exception as error:
             serving = as_serving_error(error)
             run.close(serving.code)
@@ -82,8 +85,9 @@ class _Run:
         self._spec = _NO_MODEL
         self._calls: list[Call] = []
 
-    async def answer(self, message: bytes, key: str | None) -> bytes:
+    async def answer(self, message: bytes, key: str | None, priority: str | None) -> bytes:
         """Raises ServingError. `close` afterwards, whatever happened."""
+        low = is_low_call(priority)
         is_long, limit = len(message) > HEAVY, self._options.most_bytes
         request = await in_thread(_parsed, message, limit) if is_long else _parsed(message, limit)
         bodies = self._resolved(request.tasks, key)
@@ -91,6 +95,7 @@ class _Run:
         del request, message
         rows = await in_thread(examples.take) if is_long or examples.heavy else examples.take()
         for call, body in zip(self._calls, bodies, strict=True):
+            call.low = low
             body.rows = rows
             call.read_inputs()
         del rows

@@ -14,7 +14,7 @@ from typing import Final
 
 from frontend.bodies.body_options import BodyOptions
 from frontend.front_end import FrontEnd
-from frontend.grpc.rpc import KEY, code_of_the_gone
+from frontend.grpc.rpc import KEY, PRIORITY, code_of_the_gone, is_low_call
 from frontend.grpc.stream import Stream
 from frontend.grpc.streamed_call import StreamedCall
 from frontend.grpc.streamed_messages import requests_in
@@ -45,9 +45,11 @@ class Conversation:
     """One stream's requests and results. Implements `frontend.grpc.streamed_call.Owner`."""
 
     def __init__(self, front_end: FrontEnd, options: BodyOptions, stream: Stream) -> None:
+        """Raises ServingError (INVALID_ARGUMENT) for a priority that there is not."""
         self.front_end = front_end
         self.options = options
         self.key = stream.metadata(KEY)
+        self.low = is_low_call(stream.metadata(PRIORITY))
         self.odd = asyncio.Lock()
         self._stream = stream
         self._timeout, self._began = stream.timeout, monotonic_ns()

@@ -23,9 +23,13 @@ from frontend.grpc.completion_queue import (
 from frontend.grpc.status_text import truncated
 from frontend.grpc.stream import Stream
 from ringserve.errors import Code, ServingError
+from ringserve.priority import METADATA, is_low
 
 #: Metadata: requests of a label that is split go the same way where this is the same.
 KEY: Final = "x-ringserve-key"
+#: Metadata: "high", which is meant without it, or "low".
+PRIORITY: Final = METADATA
+_WHERE: Final = f"The metadata {METADATA}"
 
 # Of a stream's messages that its handler has not read: further ones wait in the client.
 _MOST_UNREAD: Final = 16
@@ -40,6 +44,11 @@ def code_of_the_gone(timeout: int, began: int) -> Code:
     took = time.monotonic_ns() - began
     # The client's own clock may be ahead: its word often comes just before the deadline that it has told.
     return Code.DEADLINE_EXCEEDED if 0 < timeout <= took + (took >> 5) + _AHEAD_NS else Code.CANCELLED
+
+
+def is_low_call(priority: str | None) -> bool:
+    """Is a call of low priority, of which this is the metadata PRIORITY? Raises ServingError (INVALID_ARGUMENT)."""
+    return priority is not None and is_low(priority, _WHERE)
 
 
 class Rpc:

@@ -18,7 +18,7 @@ from frontend.grpc.predict_body import PredictBody, is_long
 from frontend.grpc.predict_stream import PredictStream
 from frontend.grpc.reflection import Reflection
 from frontend.grpc.reload import handle_reload
-from frontend.grpc.rpc import KEY, UnaryRpc
+from frontend.grpc.rpc import KEY, PRIORITY, UnaryRpc
 from frontend.grpc.stream import Stream
 from frontend.heavy_work import HEAVY
 from ringserve.options import ServerOptions
@@ -69,7 +69,9 @@ def _prediction(front_end: FrontEnd, options: BodyOptions) -> dict[str, Begin]:
         "Predict": Inference(front_end, options, "predict", PredictBody, is_long).begin,
         "Classify": Inference(front_end, options, "classify", ClassifyBody, _is_large).begin,
         "Regress": Inference(front_end, options, "regress", RegressBody, _is_large).begin,
-        "MultiInference": Method(lambda rpc: multi(taken(rpc), rpc.timeout, rpc.began, rpc.metadata(KEY))).begin,
+        "MultiInference": Method(
+            lambda rpc: multi(taken(rpc), rpc.timeout, rpc.began, rpc.metadata(KEY), rpc.metadata(PRIORITY))
+        ).begin,
         "GetModelMetadata": metadata.begin,
     }
 

@@ -18,13 +18,15 @@ from ringserve.errors import Code, ServingError
 
 
 class Owner(Protocol):
-    """The stream, as its requests see it. `key`: of labels that split their requests; `odd`: held while a thread reads a
-    request that no client writes, as threads that are many leave the loop little of its time.
+    """The stream, as its requests see it. `key`: of labels that split their requests; `low`: are they of low priority?
+    `odd`: held while a thread reads a request that no client writes, as threads that are many leave the loop little of its
+    time.
     """
 
     front_end: FrontEnd
     options: BodyOptions
     key: str | None
+    low: bool
     odd: asyncio.Lock
 
     def can_wait(self) -> bool:
@@ -46,6 +48,7 @@ class StreamedCall(InferenceRequest):
     def __init__(self, owner: Owner, timeout: int, began: int) -> None:
         """`timeout` in ns from `began` on, 0: none; `began`: ns of CLOCK_MONOTONIC."""
         super().__init__(Call(owner.front_end, UNKNOWN, "predict", "GRPC", timeout, began))
+        self._call.low = owner.low
         self._owner = owner
         self.result: tuple[bytes, ...] | None = None
         self.size = 0  # bytes: of the request, later of the result; its owner's word

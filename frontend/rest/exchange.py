@@ -8,13 +8,14 @@ from typing import Final
 
 from aiohttp import hdrs
 
+from frontend.bodies.asked import is_low_in_headers
 from frontend.bodies.negotiation import answer_format, decoder, is_heavy
 from frontend.call import Call
 from frontend.catalog import ModelSpec
 from frontend.endpoint import TooLargeError
 from frontend.failure import as_serving_error
 from frontend.heavy_work import HEAVY, in_thread, is_heavy_answer
-from frontend.open_lane import Tell
+from frontend.pending import Tell
 from frontend.request_body import Answer, AnswerFormat, RequestBody
 from frontend.rest.compression import wanted
 from frontend.rest.example_body import ClassifyBody, RegressBody
@@ -56,6 +57,7 @@ class Exchange:
         site, headers, call = self._site, self._headers, self._call
         if len(body) > site.most_bytes:
             raise TooLargeBodyError(site.most_bytes)
+        call.low = is_low_in_headers(headers)
         what = self._target.what
         if what == "classify":
             return ClassifyBody(bytes(body), site.check_method, site.most_bytes), None
@@ -71,6 +73,8 @@ class Exchange:
         request = decode(body, headers, call.spec, site.body_options)
         call.spec = request.spec
         call.limit(request.timeout)
+        if request.low is not None:
+            call.low = request.low
         return request, answers
 
     def is_heavy(self, body: bytes | bytearray) -> bool:

@@ -115,7 +115,7 @@ class Handler:
         elif target.what == "health":
             reply = respond(path, front_end.catalog, front_end.stopping.is_set()) or page(HTTPStatus.NOT_FOUND)
         else:
-            reply = await index_reply(front_end.catalog)
+            reply = await index_reply(front_end.catalog, await front_end.batching())
         return self._site.dressed(reply, request.headers, cors=False)
 
     async def _prometheus(self, path: str) -> Reply:

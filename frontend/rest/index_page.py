@@ -6,14 +6,15 @@ import asyncio
 import functools
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from frontend.catalog import Catalog, Version, VersionStatus
+from frontend.rest.batching_table import batching_parts
 from frontend.rest.openapi_schemas import tensor_text
 from frontend.rest.reply import Reply
 from frontend.rest.sample_body import ABBREVIATED, example_body, sample_body
@@ -28,13 +29,13 @@ _VERBS: Final = {CLASSIFY: "classify", REGRESS: "regress"}
 _AT_A_TIME: Final = 8  # models, while requests wait
 
 
-async def index_reply(catalog: Catalog) -> Reply:
+async def index_reply(catalog: Catalog, batching: Mapping[str, Any] | None = None) -> Reply:
     """Everything that has a name is escaped: names are whatever models' authors wrote. With many models it takes a while, in
-    which other requests are served.
+    which other requests are served. `batching`: what is known of each model's, as `FrontEnd.batching` has it.
     """
     sections = []
     for number, name in enumerate(catalog.names, 1):
-        sections.append(_section(name, catalog))
+        sections.append(_section(name, catalog, (batching or {}).get(name)))
         if number % _AT_A_TIME == 0:
             await asyncio.sleep(0)
     return _reply(sections)
@@ -47,8 +48,9 @@ class _Section(NamedTuple):
     options: str
 
 
-def _section(name: str, catalog: Catalog) -> _Section:
-    return _Section(_model(name, catalog), _options(name, catalog))
+def _section(name: str, catalog: Catalog, batching: Any) -> _Section:
+    text = "\n".join([_model(name, catalog), *(batching_parts(batching) if batching else ())])
+    return _Section(text, _options(name, catalog))
 
 
 def _reply(sections: Sequence[_Section]) -> Reply:

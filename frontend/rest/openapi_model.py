@@ -9,7 +9,14 @@ from urllib.parse import quote
 
 from frontend.catalog import Catalog, Version
 from frontend.rest import openapi_schemas as schemas
-from frontend.rest.openapi_responses import BINARY_KINDS, BINARY_PARAMETERS, STATUS_SCHEMAS, errors, found
+from frontend.rest.openapi_responses import (
+    BINARY_KINDS,
+    BINARY_PARAMETERS,
+    INFERENCE_PARAMETERS,
+    STATUS_SCHEMAS,
+    errors,
+    found,
+)
 from frontend.rest.openapi_schemas import Schema
 from ringserve.predict_request import CLASSIFY, REGRESS
 from ringserve.signature import Signature
@@ -94,14 +101,15 @@ class ModelPaths:
         signatures = list(
             dict.fromkeys(signature for version in versions for signature in self._signatures[version.id.version])
         )
+        inferring = [*parameters, *INFERENCE_PARAMETERS]
         yield (
             f"{path}:predict",
-            {"post": self._operation("Predict with", which, [*parameters, *BINARY_PARAMETERS]) | self._predict(signatures)},
+            {"post": self._operation("Predict with", which, [*inferring, *BINARY_PARAMETERS]) | self._predict(signatures)},
         )
         for verb, method in _SIGNATURE_METHODS.items():
             fitting = [signature for signature in signatures if signature.method == method]
             if fitting:
-                operation = self._operation(f"{verb.capitalize()} with", which, parameters)
+                operation = self._operation(f"{verb.capitalize()} with", which, inferring)
                 yield f"{path}:{verb}", {"post": operation | self._with_examples(verb, fitting)}
 
     def _operation(self, what: str, which: str, parameters: Sequence[Schema]) -> dict[str, Any]:

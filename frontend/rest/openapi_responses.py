@@ -8,6 +8,7 @@ from frontend.bodies.asked import OUTPUTS, SIGNATURE
 from frontend.bodies.raw_body import DTYPE, SHAPE
 from frontend.rest.openapi_schemas import Schema
 from ringserve.errors import Code
+from ringserve.priority import HEADER, HIGH, LOW
 from ringserve.servable import State
 
 _KEY: Final = "X-Ringserve-Key"
@@ -39,12 +40,18 @@ def _header(name: str, text: str, pattern: str | None = None) -> dict[str, Any]:
 
 PARAMETERS: Final[dict[str, Any]] = {
     "Key": _header(_KEY, "Requests with the same key get the same version of a label that splits its requests"),
+    "Priority": {
+        **_header(HEADER, "low: to run when no others wait, or to fill up a batch; high without"),
+        "schema": {"type": "string", "enum": [HIGH, LOW]},
+    },
     "Signature": _header(SIGNATURE, "The signature that an array or raw bytes are for; serving_default without"),
     "Outputs": _header(OUTPUTS, "The outputs that a binary answer is to have, with commas in between; all without"),
     "Dtype": _header(DTYPE, "The type of a raw body, like float32; the signature's without", "^[A-Za-z0-9_]+$"),
     "Shape": _header(SHAPE, "The shape of a raw body, like 1,224,224,3", "^-?[0-9]+(,-?[0-9]+)*$"),
 }
-#: Of predict requests.
+#: Of all requests for inference.
+INFERENCE_PARAMETERS: Final = [{"$ref": "#/components/parameters/Priority"}]
+#: Of predict requests besides.
 BINARY_PARAMETERS: Final = [
     {"$ref": f"#/components/parameters/{name}"} for name in ("Signature", "Outputs", "Dtype", "Shape")
 ]

@@ -197,12 +197,12 @@ class Dispatcher:
         except ServingError as error:
             exchange.refuse(error)
         else:
-            exchange.begin(body, request.timeout)
+            exchange.begin(body, request.timeout, request.low)
 
     def _predict_alike(self, pattern: Pattern, message: bytes, reply: Reply) -> None:
         body = PatternBody(pattern, message, self._options)
         exchange = Exchange(self._front_end, "predict", self._timeout, body.identifier, reply)
-        exchange.begin(body, pattern.request.timeout)
+        exchange.begin(body, pattern.request.timeout, pattern.request.low)
 
     def _each(self, request: TensorRequest, each: Any, reply: Reply) -> None:
         timeout, own = self._timeout, request.timeout
@@ -213,12 +213,12 @@ class Dispatcher:
     def _examples(self, call: str, fields: Mapping[str, Any], identifier: Any, reply: Reply) -> None:
         exchange = Exchange(self._front_end, call, self._timeout, identifier, reply)
         try:
-            timeout = request_of({**fields, "inputs": []}, 0).timeout
+            asked = request_of({**fields, "inputs": []}, 0)
             body = _EXAMPLES[call](fields, self._options)
         except ServingError as error:
             exchange.refuse(error)
         else:
-            exchange.begin(body, timeout)
+            exchange.begin(body, asked.timeout, asked.low)
 
     def _tell(self, fields: Mapping[str, Any], identifier: Any, reply: Reply) -> None:
         """What is asked about models. Raises ServingError (UNIMPLEMENTED) for a call that there is not."""

@@ -40,7 +40,7 @@ class EachRequest:
         self._options = options
         self._timeout = timeout
         self._began = began
-        self._group = RowGroup(front_end, predict_spec(request), "predict", "ZMQ", timeout, began)
+        self._group = RowGroup(front_end, predict_spec(request), "predict", "ZMQ", timeout, began, bool(request.low))
         self._count = 0
         self._signature: Signature
         self._reply: Reply

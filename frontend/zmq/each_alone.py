@@ -59,6 +59,7 @@ class EachAlone:
         """The outputs with the rows of all, None where none succeeded, and what failed; when all of them have ended."""
         for index in range(len(self._outputs)):
             call = _PinnedCall(self._front_end, self._handle, self._timeout, self._began)
+            call.low = bool(self._request.low)
             _Row(call, self, index).begin(self._portion(index), self._options)
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)

@@ -28,10 +28,12 @@ class Exchange(InferenceRequest):
         self._label_key: str | None = None
         self._reply = reply
 
-    def begin(self, body: AskingMessage, timeout: int | None) -> None:
-        """Resolve and submit it; `timeout`: the client's own, in ns. Raises nothing."""
+    def begin(self, body: AskingMessage, timeout: int | None, low: bool | None) -> None:
+        """Resolve and submit it; `timeout`: the client's own, in ns; `low`: it is of low priority. Raises nothing."""
         self._label_key = body.spec.key
-        self._call.limit(timeout)
+        call = self._call
+        call.limit(timeout)
+        call.low = bool(low)
         try:
             self._take(body)
         except Exception as error:

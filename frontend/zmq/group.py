@@ -37,7 +37,7 @@ class AlikeRequests:
         if request.timeout is not None and (request.timeout < timeout or not timeout):
             timeout = request.timeout
         spec = predict_spec(request)
-        self._group = RowGroup(front_end, spec, "predict", "ZMQ", timeout, time.monotonic_ns())
+        self._group = RowGroup(front_end, spec, "predict", "ZMQ", timeout, time.monotonic_ns(), bool(request.low))
         self._burst = burst
         self._replies = replies
         self._options = options

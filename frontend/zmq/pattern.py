@@ -100,9 +100,8 @@ class Pattern:
         identifier: Any = msgpack.unpackb(self.packed_id(message), unicode_errors="surrogateescape")
         (alias,) = self.request.inputs
         array = np.frombuffer(message, self.dtype.numpy, offset=self.numbers_at).reshape(self.input_shape)
-        _, model, version, label, signature, outputs, timeout, _, key = self.request
         inputs = {alias: Tensor(self.dtype, self.input_shape, array)}
-        return TensorRequest(identifier, model, version, label, signature, outputs, timeout, inputs, key)
+        return self.request._replace(identifier=identifier, inputs=inputs)
 
 
 def _id_place(message: bytes) -> tuple[int, int] | None:

@@ -20,6 +20,7 @@ from ringserve.client.questions import ExampleWords, PredictWords
 from ringserve.client.tls import Tls
 from ringserve.client.transports import transport_of
 from ringserve.errors import ServingError
+from ringserve.priority import HIGH
 
 if TYPE_CHECKING:
     from ringserve.client.zmq.keys import CurveKeys
@@ -59,9 +60,10 @@ class AsyncClient:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Prediction:
         """The signature's outputs, or those that `outputs` names. Inputs are as `Client.predict` takes them."""
-        words = PredictWords.of(model, version, label, signature, outputs, key)
+        words = PredictWords.of(model, version, label, signature, outputs, key, priority)
         operation, left = await self._with_inputs(partial(words.predict, inputs), words, self._seconds(timeout))
         return await self._answer(operation, left)
 
@@ -76,9 +78,10 @@ class AsyncClient:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Predictions:
         """Many requests in one call: row i of every input is request i, and is answered as if it had come alone."""
-        words = PredictWords.of(model, version, label, signature, outputs, key)
+        words = PredictWords.of(model, version, label, signature, outputs, key, priority)
         operation, left = await self._with_inputs(partial(words.predict_each, inputs), words, self._seconds(timeout))
         return await self._answer(operation, left)
 
@@ -93,10 +96,11 @@ class AsyncClient:
         signature: str = "",
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Classification:
         """`examples`: for each a dict of features (numbers, texts, or lists of them), or the bytes of a tf.Example."""
         seconds = self._seconds(timeout)
-        words = ExampleWords.of(model, version, label, signature, examples, context, key)
+        words = ExampleWords.of(model, version, label, signature, examples, context, key, priority)
         return await self._answer(words.classify(), seconds)
 
     async def regress(
@@ -110,10 +114,11 @@ class AsyncClient:
         signature: str = "",
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Regression:
         """As `classify`; a value for each example."""
         seconds = self._seconds(timeout)
-        words = ExampleWords.of(model, version, label, signature, examples, context, key)
+        words = ExampleWords.of(model, version, label, signature, examples, context, key, priority)
         return await self._answer(words.regress(), seconds)
 
     async def status(self, model: str, version: int | None = None, *, timeout: float | None = None) -> list[VersionState]:

@@ -20,6 +20,7 @@ from ringserve.client.known_signatures import KnownSignatures, SignatureNeeded, 
 from ringserve.client.names import checked_outputs, checked_which
 from ringserve.client.operations import MetadataOf, Models, Predict, Which
 from ringserve.client.prediction_stream import PredictionStream
+from ringserve.client.priority import checked_priority
 from ringserve.client.questions import ExampleWords, PredictWords
 from ringserve.client.signature_lookup import SignatureLookup
 from ringserve.client.slot import Slot
@@ -27,6 +28,7 @@ from ringserve.client.tls import Tls
 from ringserve.client.transport import SlotTransport, StreamTransport
 from ringserve.client.transports import transport_of
 from ringserve.errors import ServingError
+from ringserve.priority import HIGH
 from ringserve.signature import Signature
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ class Client:
     Every call raises ServingError: what the server says, UNAVAILABLE where it can't be reached, DEADLINE_EXCEEDED when it
     does not answer in time, INVALID_ARGUMENT for what can't be sent. A call's `timeout` is in seconds, `math.inf` for no
     limit; ValueError for what is no time. A model's `version` is a number, or `label` names one; without either the newest
-    is asked. Where a label splits its requests among versions, those with the same `key` get the same version.
+    is asked. Where a label splits its requests among versions, those with the same `key` get the same version. With
+    `priority="low"` a request is run when no others wait for their turn, or to fill up a batch; it is "high" otherwise.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Client:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Prediction:
         """The signature's outputs, or those that `outputs` names.
 
@@ -84,7 +88,9 @@ class Client:
         is asked for the model's signatures first; they are remembered for 30 s.
         """
         seconds = self._seconds(timeout)
-        operation, left = self._predict(model, version, label, signature, inputs, outputs, key, seconds)
+        operation, left = self._predict(
+            model, version, label, signature, inputs, outputs, key, checked_priority(priority), seconds
+        )
         return self._transport.call(operation, left)
 
     def submit(
@@ -98,13 +104,16 @@ class Client:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Future[Prediction]:
         """As `predict`, without waiting: `Future.cancel` ends the call.
 
         How many there are at a time is for the caller to limit; for many small requests `stream` is quicker.
         """
         seconds = self._seconds(timeout)
-        operation, left = self._predict(model, version, label, signature, inputs, outputs, key, seconds)
+        operation, left = self._predict(
+            model, version, label, signature, inputs, outputs, key, checked_priority(priority), seconds
+        )
         future: CallFuture[Prediction] = CallFuture()
         future.start(self._transport, operation, left)
         return future
@@ -120,12 +129,13 @@ class Client:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Predictions:
         """Many requests in one call: row i of every input is request i, and is answered as if it had come alone.
 
         All inputs are numbers. Those that fail are in the answer's `errors`; ServingError where all have failed alike.
         """
-        words = PredictWords.of(model, version, label, signature, outputs, key)
+        words = PredictWords.of(model, version, label, signature, outputs, key, priority)
         lookup = SignatureLookup(self._signature, words.which, signature, self._seconds(timeout))
         operation = words.predict_each(inputs, lookup)
         return self._transport.call(operation, lookup.left)
@@ -141,9 +151,10 @@ class Client:
         outputs: Sequence[str] | None = None,
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Future[Predictions]:
         """As `predict_each`, without waiting."""
-        words = PredictWords.of(model, version, label, signature, outputs, key)
+        words = PredictWords.of(model, version, label, signature, outputs, key, priority)
         lookup = SignatureLookup(self._signature, words.which, signature, self._seconds(timeout))
         operation = words.predict_each(inputs, lookup)
         future: CallFuture[Predictions] = CallFuture()
@@ -151,21 +162,26 @@ class Client:
         return future
 
     def stream(
-        self, *, most_outstanding: int = 1024, timeout: float | None = None, key: str | None = None
+        self,
+        *,
+        most_outstanding: int = 1024,
+        timeout: float | None = None,
+        key: str | None = None,
+        priority: str = HIGH,
     ) -> PredictionStream:
         """Many small requests, as a context manager: over gRPC on one call, which only ringserve's server has.
 
         `most_outstanding`: requests without a result, beyond which `submit` waits; `timeout`: of the whole stream,
-        which has no limit of its own; `key`: of all its requests.
+        which has no limit of its own; `key`, `priority`: of all its requests.
         """
         if most_outstanding < 1:
             raise ValueError(f"most_outstanding is {most_outstanding}; at least 1 is needed")
-        seconds, checked = limit(timeout), checked_key(key)
+        seconds, checked, low = limit(timeout), checked_key(key), checked_priority(priority)
         if isinstance(self._transport, StreamTransport):
-            way = self._transport.stream(most_outstanding, seconds, checked)
+            way = self._transport.stream(most_outstanding, seconds, checked, low)
         else:
             way = CallWindow(self._transport, most_outstanding, seconds)
-        return PredictionStream(way, self._predict, self._seconds, checked)
+        return PredictionStream(way, self._predict, self._seconds, checked, low)
 
     def slot(
         self, model: str, rows: int, *, version: int | None = None, label: str | None = None, signature: str = ""
@@ -192,12 +208,13 @@ class Client:
         signature: str = "",
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Classification:
         """`examples`: for each a dict of features (numbers, texts, or lists of them), or the bytes of a tf.Example;
         `context`: features that all of them have, where an example has none of that name itself.
         """
         seconds = self._seconds(timeout)
-        words = ExampleWords.of(model, version, label, signature, examples, context, key)
+        words = ExampleWords.of(model, version, label, signature, examples, context, key, priority)
         return self._transport.call(words.classify(), seconds)
 
     def regress(
@@ -211,10 +228,11 @@ class Client:
         signature: str = "",
         timeout: float | None = None,
         key: str | None = None,
+        priority: str = HIGH,
     ) -> Regression:
         """As `classify`; a value for each example."""
         seconds = self._seconds(timeout)
-        words = ExampleWords.of(model, version, label, signature, examples, context, key)
+        words = ExampleWords.of(model, version, label, signature, examples, context, key, priority)
         return self._transport.call(words.regress(), seconds)
 
     def status(self, model: str, version: int | None = None, *, timeout: float | None = None) -> list[VersionState]:
@@ -265,13 +283,14 @@ class Client:
         inputs: Any,
         outputs: Sequence[str] | None,
         key: str | None,
+        low: bool,
         seconds: float | None,
     ) -> tuple[Predict, float | None]:
         """The operation, and what is left of its seconds."""
         which = checked_which(model, version, label, signature)
         lookup = SignatureLookup(self._signature, which, signature, seconds)
         tensors = input_tensors(inputs, lookup)
-        return Predict(which, signature, tensors, checked_outputs(outputs), checked_key(key)), lookup.left
+        return Predict(which, signature, tensors, checked_outputs(outputs), checked_key(key), low), lookup.left
 
     def _signature(self, which: Which, name: str, seconds: float | None) -> Signature:
         try:

@@ -103,7 +103,7 @@ class _Rows:
         for alias, (kind, array) in self._inputs.items():
             row = array[index : index + 1]
             rows[alias] = kind, row.shape, row
-        return Predict(of.which, of.signature, rows, of.outputs, of.key)
+        return Predict(of.which, of.signature, rows, of.outputs, of.key, of.low)
 
     def _settle(self, index: int, outcome: Prediction | ServingError) -> None:
         with self._lock:

@@ -34,7 +34,7 @@ def question(operation: Status | MetadataOf | Models | Ready, identifier: Any) -
 def example_question(operation: Classify | Regress, identifier: Any, timeout: float | None) -> Answer:
     """As `question`. `timeout` in seconds."""
     fields: Answer = {"v": 1, "call": "classify" if isinstance(operation, Classify) else "regress"}
-    fields |= named_fields(operation.which, operation.signature, timeout, operation.key)
+    fields |= named_fields(operation.which, operation.signature, timeout, operation.key, operation.low)
     fields["id"] = identifier
     if operation.context is not None:
         fields["context"] = operation.context

@@ -27,13 +27,16 @@ class Operation(Generic[T]):
 
 @dataclass(slots=True, eq=False)  # not frozen, which would take a µs for each request
 class Predict(Operation[Prediction]):
-    """`inputs`: by alias; `signature`: "" is the default one; `outputs`: only these, () for all; `key`: None is none."""
+    """`inputs`: by alias; `signature`: "" is the default one; `outputs`: only these, () for all; `key`: None is none;
+    `low`: it is of low priority.
+    """
 
     which: Which
     signature: str
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...] = ()
     key: str | None = None
+    low: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +51,7 @@ class PredictEach(Operation[Predictions]):
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...] = ()
     key: str | None = None
+    low: bool = False
 
     @property
     def count(self) -> int:
@@ -66,6 +70,7 @@ class Classify(Operation[Classification]):
     examples: tuple[bytes, ...]
     context: bytes | None = None
     key: str | None = None
+    low: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Regress(Operation[Regression]):
     examples: tuple[bytes, ...]
     context: bytes | None = None
     key: str | None = None
+    low: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,14 @@ class PredictionStream:
         make: MakePredict,
         seconds: Callable[[float | None], float | None],
         key: str | None,
+        low: bool,
     ) -> None:
-        """`seconds`: what a request's timeout comes to."""
+        """`seconds`: what a request's timeout comes to; `low`: the requests are of low priority."""
         self._way = way
         self._make = make
         self._seconds = seconds
         self._key = key
+        self._low = low
 
     def submit(
         self,
@@ -50,7 +52,7 @@ class PredictionStream:
         of the same stream.
         """
         seconds = self._seconds(timeout)
-        operation, left = self._make(model, version, label, signature, inputs, outputs, self._key, seconds)
+        operation, left = self._make(model, version, label, signature, inputs, outputs, self._key, self._low, seconds)
         return self._way.submit(operation, left)
 
     def predict(self, model: str, inputs: Any, **named: Any) -> Prediction:

@@ -13,6 +13,7 @@ from ringserve.client.input_tensors import Lookup, input_tensors, rows_of_reques
 from ringserve.client.key import checked_key
 from ringserve.client.names import checked_name, checked_outputs, checked_which
 from ringserve.client.operations import Classify, MetadataOf, Predict, PredictEach, Ready, Regress, Status, Which
+from ringserve.client.priority import checked_priority
 from ringserve.errors import Code, ServingError
 
 
@@ -23,6 +24,7 @@ class PredictWords(NamedTuple):
     signature: str
     outputs: tuple[str, ...]
     key: str | None
+    low: bool
 
     @classmethod
     def of(
@@ -33,16 +35,18 @@ class PredictWords(NamedTuple):
         signature: str,
         outputs: Sequence[str] | None,
         key: str | None,
+        priority: str,
     ) -> PredictWords:
-        return cls(checked_which(model, version, label, signature), signature, checked_outputs(outputs), checked_key(key))
+        which = checked_which(model, version, label, signature)
+        return cls(which, signature, checked_outputs(outputs), checked_key(key), checked_priority(priority))
 
     def predict(self, inputs: Any, lookup: Lookup) -> Predict:
         """`lookup`: finds the signature, where the inputs don't say all; what it raises is raised."""
-        return Predict(self.which, self.signature, input_tensors(inputs, lookup), self.outputs, self.key)
+        return Predict(self.which, self.signature, input_tensors(inputs, lookup), self.outputs, self.key, self.low)
 
     def predict_each(self, inputs: Any, lookup: Lookup) -> PredictEach:
         tensors = rows_of_requests(input_tensors(inputs, lookup))
-        return PredictEach(self.which, self.signature, tensors, self.outputs, self.key)
+        return PredictEach(self.which, self.signature, tensors, self.outputs, self.key, self.low)
 
 
 class ExampleWords(NamedTuple):
@@ -53,6 +57,7 @@ class ExampleWords(NamedTuple):
     examples: tuple[bytes, ...]
     context: bytes | None
     key: str | None
+    low: bool
 
     @classmethod
     def of(
@@ -64,10 +69,12 @@ class ExampleWords(NamedTuple):
         examples: Iterable[Example],
         context: Example | None,
         key: str | None,
+        priority: str,
     ) -> ExampleWords:
         which = checked_which(model, version, label, signature)
         of_all = None if context is None else one_serialised(context)
-        return cls(which, signature, tuple(serialised(examples)), of_all, checked_key(key))
+        low = checked_priority(priority)
+        return cls(which, signature, tuple(serialised(examples)), of_all, checked_key(key), low)
 
     def classify(self) -> Classify:
         return Classify(*self)

@@ -16,6 +16,7 @@ from ringserve.client.answers import Array, Prediction, Predictions, Source
 from ringserve.client.operations import Predict, PredictEach, Which
 from ringserve.client.tensors import array_of
 from ringserve.errors import Code, ServingError
+from ringserve.priority import LOW
 from ringserve.tensor import BY_NAME, STRING
 
 Buffer = bytes | bytearray | memoryview
@@ -39,7 +40,7 @@ def predict_message(
     frames: list[Buffer] = []
     # The order is what makes a server quick: requests that differ in nothing but their ids and their numbers, which come
     # last, are alike up to there.
-    fields = named_fields(operation.which, operation.signature, timeout, operation.key)
+    fields = named_fields(operation.which, operation.signature, timeout, operation.key, operation.low)
     if operation.outputs:
         fields["outputs"] = operation.outputs
     if isinstance(operation, PredictEach):
@@ -53,7 +54,7 @@ def predict_message(
     return [packed(fields), *frames]
 
 
-def named_fields(which: Which, signature: str, timeout: float | None, key: str | None) -> Answer:
+def named_fields(which: Which, signature: str, timeout: float | None, key: str | None, low: bool) -> Answer:
     """What every request of a model begins with."""
     model, version, label = which
     fields: Answer = {"v": 1, "model": model}
@@ -67,6 +68,8 @@ def named_fields(which: Which, signature: str, timeout: float | None, key: str |
         fields["timeout_ms"] = timeout_in_ms(timeout)
     if key is not None:
         fields["key"] = key
+    if low:
+        fields["priority"] = LOW
     return fields
 
 

@@ -52,8 +52,11 @@ class SlotTransport(Transport, Protocol):
 class StreamTransport(Transport, Protocol):
     """One that has something better for many small requests than a call for each."""
 
-    def stream(self, most_outstanding: int, timeout: float | None, key: str | None) -> OperationStream:
-        """`timeout`: of the whole stream. `key`: of all its requests. Raises ServingError where the client is closed."""
+    def stream(self, most_outstanding: int, timeout: float | None, key: str | None, low: bool) -> OperationStream:
+        """`timeout`: of the whole stream. `key` and `low`, the low priority: of all its requests.
+
+        Raises ServingError where the client is closed.
+        """
 
 
 def nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -108,6 +109,63 @@ def test_status_of_what_is_not_well_ends_with_1(admin: Administered) -> None:
     assert done.returncode == 1
     assert {model["name"] for model in json.loads(done.stdout)["models"]} == {"half_plus_two", "bad"}
     assert admin.refused("status", "rose") == "no model rose is configured"
+
+
+def explained(admin: Administered) -> Any:
+    """Of version 2: itself, its default signature, and what its one device has of that."""
+    result = admin.result("explain", "half_plus_two")
+    (version,) = result["versions"]
+    (signature,) = (found for found in version["signatures"] if found["signature"] == "serving_default")
+    (device,) = signature["devices"]
+    assert (result["model"], version["version"]) == ("half_plus_two", 2)
+    return version, signature, device
+
+
+def test_explain(admin: Administered) -> None:
+    version, signature, device = explained(admin)
+    assert (version["troubles"], device["device"], device["forms"][0]["inputs"]) == ({}, "cpu:0", None)
+    assert (device["forms"][0]["batched"], device["forms"][0]["mode"]) == (True, "adaptive")
+    before = device["batches"]
+    for rows in (1, 3):
+        assert admin.server.predict("half_plus_two", {"instances": [2.0] * rows}).status == 200
+    wait_until(lambda: explained(admin)[2]["batches"] >= before + 2, LIMIT, "the batches of two requests")
+    _, signature, device = explained(admin)
+    assert device["batches"] == sum(device["sizes"].values()) == before + 2
+    assert device["rows"] >= 4
+    assert device["sizes"]["2-3"] >= 1
+    assert device["ran"]["p50_us"] > 0
+    assert signature["waited"]["count"] >= 2
+    text = admin.said("explain", "half_plus_two")
+    assert text.startswith("half_plus_two version 2\n")
+    assert "\n  serving_default\n    DEVICE " in text
+    assert re.search(r"^    cpu:0 +as declared +yes, adaptive +at most \d+ rows, waits at most ", text, re.MULTILINE), text
+    assert re.search(rf"^    cpu:0: {device['batches']} batches of {device['rows']} rows \(1: ", text, re.MULTILINE), text
+    page = admin.server.get("/").body.decode()
+    assert f"{device['batches']} batches of {device['rows']} rows" in page
+    assert "adaptive, at most " in page
+
+
+def test_explain_what_is_not_loaded(admin: Administered) -> None:
+    assert admin.said("explain", "bad") == "bad: no version is loaded"
+    assert admin.result("explain", "bad") == {"model": "bad", "versions": []}
+    assert admin.refused("explain", "rose") == "no model rose is configured"
+
+
+def test_a_worker_that_hangs_keeps_nobody_from_looking(admin: Administered) -> None:
+    worker = admin.server.process("worker cpu:0")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        done = admin.run("explain", "half_plus_two", "--timeout", "0.5")
+        assert done.returncode == 1
+        trouble = "cpu:0 does not tell: worker cpu:0 did not answer within 0.5 s"
+        assert done.stdout.startswith(f"half_plus_two version 2\n  {trouble}\n")
+        assert "\n  serving_default\n    cpu:0: " in done.stdout, "what was counted is known all the same"
+        answer = admin.server.get("/")
+        assert answer.status == 200
+        assert "cpu:0 does not tell how it batches" in answer.body.decode()
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert explained(admin)[0]["troubles"] == {}
 
 
 def test_load_and_unload_a_model(admin: Administered) -> None:

@@ -58,12 +58,12 @@ def supervisor(monkeypatch: Patch) -> Supervisor:
 
 
 def test_serve_hands_options_and_notes_to_the_supervisor(supervisor: Supervisor) -> None:
-    assert main(["serve", "--model_base_path=/m", "--enable_batching", "--port=8500"]) == 7
+    assert main(["serve", "--model_base_path=/m", "--prefer_tflite_model", "--port=8500"]) == 7
     options, notes = supervisor.started[0]
     assert options.model_base_path == "/m"
-    assert supervisor.given == {"model_base_path", "enable_batching", "port"}
+    assert supervisor.given == {"model_base_path", "prefer_tflite_model", "port"}
     assert notes == [
-        "--enable_batching is accepted, but has no effect yet",
+        "--prefer_tflite_model is accepted, but has no effect yet",
     ]
 
 

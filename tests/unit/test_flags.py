@@ -67,6 +67,9 @@ OURS = [
     ("devices", "string", "auto"),
     ("aspired_version_policy", "string", "availability_preserving"),
     ("total_model_memory_limit_bytes", "int64", 0),
+    ("batching", "string", ""),
+    ("max_linger_micros", "int64", 2000),
+    ("order", "string", "fifo"),
     ("startup_timeout", "int32", 300),
     ("reload_timeout", "int32", 300),
     ("model_cache_dir", "string", ""),
@@ -103,6 +106,9 @@ EFFECTIVE = {
     "num_unload_threads",
     "max_num_load_retries",
     "load_retry_interval_micros",
+    "enable_batching",
+    "batching_parameters_file",
+    "enable_per_model_batching_parameters",
     "enable_model_warmup",
     "num_request_iterations_for_warmup",
     "file_system_poll_wait_seconds",
@@ -261,9 +267,9 @@ def test_help_ends_the_reading(word: str) -> None:
 
 
 def test_flags_without_effect_are_told_once_each() -> None:
-    line = parse(["--enable_batching", "--model_name=m", "--port=1", "--enable_batching=false"])
+    line = parse(["--prefer_tflite_model", "--model_name=m", "--port=1", "--prefer_tflite_model=false"])
     assert without_effect(line.given) == [
-        "--enable_batching is accepted, but has no effect yet",
+        "--prefer_tflite_model is accepted, but has no effect yet",
     ]
     assert without_effect(parse([]).given) == []
 

@@ -84,6 +84,8 @@ def test_a_platform_file_replaces_batching_and_session_flags() -> None:
         ("zmq_port", [0, 8502, 65535], [-1, 65536], "must be from 0 to 65535"),
         ("rest_frontends", [1, 8], [0, -1], "must be at least 1"),
         ("max_request_bytes", [1, 2**40], [0, -1], "must be at least 1"),
+        ("order", ["fifo", "edf"], ["", "lifo"], "must be one of fifo, edf"),
+        ("batching", ["", "adaptive", "off"], ["on", "Off"], "must be one of adaptive, static, off"),
         ("log_level", ["debug", "error"], ["", "INFO", "loud"], "must be one of debug, info, warning"),
     ],
 )
@@ -94,6 +96,43 @@ def test_ranges(name: str, good: list[Any], bad: list[Any], words: str) -> None:
         text = refusal(**{name: value})
         assert text.startswith(f"server_options.{name} {words}")
         assert text.endswith(f"not {value}.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({}, "adaptive"),
+        ({"enable_batching": True}, "static"),
+        ({"enable_batching": True, "batching": "static"}, "static"),
+        ({"enable_batching": True, "batching": "adaptive"}, "adaptive"),
+        ({"batching": "adaptive"}, "adaptive"),
+        ({"batching": "off"}, "off"),
+        ({"enable_batching": True, "platform_config_file": "/platform"}, "adaptive"),
+        ({"enable_batching": True, "platform_config_file": "/platform", "batching": "off"}, "off"),
+    ],
+)
+def test_how_requests_are_joined(changes: dict[str, Any], mode: str) -> None:
+    options = dataclasses.replace(GOOD, **changes)
+    options.validate()
+    assert options.batching_mode == mode
+
+
+def test_batching_that_is_off_and_enabled() -> None:
+    text = "server_options.batching is off although server_options.enable_batching is true."
+    assert refusal(batching="off", enable_batching=True) == text
+
+
+@pytest.mark.parametrize("changes", [{}, {"enable_batching": True, "platform_config_file": "/platform"}])
+def test_static_batching_without_parameters(changes: dict[str, Any]) -> None:
+    assert refusal(batching="static", **changes) == (
+        "server_options.batching is static, but batching is not enabled: set server_options.enable_batching to true, "
+        "without server_options.platform_config_file."
+    )
+
+
+def test_how_long_a_request_may_be_held_back() -> None:
+    dataclasses.replace(GOOD, max_linger_micros=0).validate()
+    assert refusal(max_linger_micros=-1) == "server_options.max_linger_micros must not be negative, but is -1."
 
 
 @pytest.mark.parametrize("name", ["grpc_frontends", "zmq_frontends"])

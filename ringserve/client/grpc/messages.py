@@ -14,6 +14,7 @@ from ringserve.errors import Code, ServingError
 from ringserve.example_request_writer import example_request
 from ringserve.model_spec_writer import model_spec_field, text_field
 from ringserve.predict_request_writer import predict_request
+from ringserve.priority import LOW, METADATA
 
 _PREDICTION: Final = "/tensorflow.serving.PredictionService/"
 _STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
@@ -21,6 +22,8 @@ _HEALTH: Final = "/grpc.health.v1.Health/"
 _SERVICE_TAG: Final = b"\x0a"  # of a HealthCheckRequest
 _SIGNATURES: Final = text_field(b"\x12", "signature_def")  # the metadata that there is
 _KEY: Final = "x-ringserve-key"
+_REQUESTS: Final = (Predict, Classify, Regress)
+_LOW_PRIORITY: Final = ((METADATA, LOW),)
 
 _model_spec_field = lru_cache(maxsize=1024)(model_spec_field)  # of operations, whose names are of the right types
 
@@ -46,12 +49,16 @@ def predict_message(operation: Predict) -> bytes:
 
 def beside(operation: Operation[Any]) -> CallMetadata:
     """What a call says beside its message."""
-    return key_metadata(getattr(operation, "key", None))
+    if isinstance(operation, _REQUESTS):
+        return request_metadata(operation.key, operation.low)
+    return ()
 
 
-def key_metadata(key: str | None) -> CallMetadata:
-    """None: no key."""
-    return () if key is None else ((_KEY, key),)
+def request_metadata(key: str | None, low: bool) -> CallMetadata:
+    """`key` None: no key; `low`: of low priority."""
+    if key is None:
+        return _LOW_PRIORITY if low else ()
+    return ((_KEY, key), *_LOW_PRIORITY) if low else ((_KEY, key),)
 
 
 def _spec(which: Which, signature: str = "") -> bytes:

@@ -11,7 +11,7 @@ from ringserve.client.each import Done, start_each
 from ringserve.client.grpc.address import Address
 from ringserve.client.grpc.channel import GrpcChannel
 from ringserve.client.grpc.each import FEW, StreamedEach
-from ringserve.client.grpc.messages import Exchange, beside, exchange_of, key_metadata
+from ringserve.client.grpc.messages import Exchange, beside, exchange_of, request_metadata
 from ringserve.client.grpc.stream import GrpcStream
 from ringserve.client.operations import Models, Operation, PredictEach
 from ringserve.client.per_process import PerProcess
@@ -62,11 +62,11 @@ class GrpcTransport:
             exchange.method, message, timeout, lambda outcome: done(_answer(exchange, operation, outcome)), beside(operation)
         )
 
-    def stream(self, most_outstanding: int, timeout: float | None, key: str | None) -> GrpcStream:
+    def stream(self, most_outstanding: int, timeout: float | None, key: str | None, low: bool) -> GrpcStream:
         """One call for all of its requests; only ringserve's server has it."""
 
         def opened(messages: Any) -> Any:
-            return self._channel().open_stream(PREDICT_STREAM, messages, timeout, key_metadata(key))
+            return self._channel().open_stream(PREDICT_STREAM, messages, timeout, request_metadata(key, low))
 
         return GrpcStream(opened, most_outstanding)
 
@@ -74,7 +74,7 @@ class GrpcTransport:
         if not self._has_streams or operation.count < FEW:
             return start_each(self, operation, timeout, done)
         each = StreamedEach(self, operation, timeout, done, self._note_no_streams)
-        each.start(self.stream(operation.count, None, operation.key))
+        each.start(self.stream(operation.count, None, operation.key, operation.low))
         return each.cancel
 
     def _note_no_streams(self) -> None:

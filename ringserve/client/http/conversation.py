@@ -20,6 +20,7 @@ from ringserve.client.known_signatures import KnownSignatures, SignatureNeeded
 from ringserve.client.operations import Classify, MetadataOf, Models, Operation, Predict, Ready, Regress, Status, Which
 from ringserve.client.tensor_message import damaged
 from ringserve.errors import Code, ServingError
+from ringserve.priority import HEADER, LOW
 from ringserve.servable import State
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 
@@ -92,6 +93,8 @@ class HttpConversation:
         headers: Mapping[str, str] = {"Content-Type": kind}
         if operation.key is not None:
             headers = {**headers, _KEY: operation.key}
+        if operation.low:
+            headers = {**headers, HEADER: LOW}
         path = f"{model_path(operation.which)}:{type(operation).__name__.lower()}"
         return self.ask(HttpQuestion("POST", path, body, headers), deadline, call)
 

@@ -26,7 +26,7 @@ _BINS: Final = (
 
 def predict_body(operation: Predict, timeout: float | None) -> list[Buffer]:
     """The message's parts. `timeout` in seconds. Raises ServingError (INVALID_ARGUMENT)."""
-    fields = named_fields(operation.which, operation.signature, timeout, None)  # the key goes into a header
+    fields = named_fields(operation.which, operation.signature, timeout, None, low=False)  # the rest goes into headers
     if operation.outputs:
         fields["outputs"] = operation.outputs
     parts = [*_one_more(packed(fields)), msgpack.packb("inputs"), msgpack.Packer().pack_array_header(len(operation.inputs))]

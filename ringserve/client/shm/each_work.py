@@ -124,7 +124,7 @@ class EachRowWork(_EachWork):
     def _submit_some(self, producer: LaneProducer, now: int) -> int:
         at = self._next - self._first
         portion = [column[at : at + PORTION] for column in self._columns]
-        return producer.submit_each(producer.submitted, portion, now, self.deadline)
+        return producer.submit_each(producer.submitted, portion, now, self.deadline, flags=self.flags)
 
     def _read_rows(self, producer: LaneProducer, start: int, end: int) -> None:
         """All at once, but for those whose answers are elsewhere; rows of one burst lie one after the other."""
@@ -177,7 +177,7 @@ class EachPackedWork(_EachWork):
         taken = 0
         for index in range(self._next, min(self._next + _AT_ONCE, self._count)):
             tensors = [tensor.packed() for tensor in self.request(index)]
-            if producer.submit_packed(producer.submitted, 1, tensors, now, self.deadline) == FULL:
+            if producer.submit_packed(producer.submitted, 1, tensors, now, self.deadline, self.flags) == FULL:
                 break
             taken += 1
         return taken

@@ -46,7 +46,7 @@ class RowsWork(_PredictWork):
         self._columns = columns
 
     def submit(self, producer: LaneProducer, inside: Inside, now: int) -> bool:
-        number = producer.submit_rows(producer.submitted, self._rows, self._columns, now, self.deadline)
+        number = producer.submit_rows(producer.submitted, self._rows, self._columns, now, self.deadline, self.flags)
         if number == FULL:
             return False
         inside.append((number, number + 1, self))
@@ -76,7 +76,7 @@ class PackedWork(_PredictWork):
         self._tensors = tensors
 
     def submit(self, producer: LaneProducer, inside: Inside, now: int) -> bool:
-        number = producer.submit_packed(producer.submitted, self._rows, self._tensors, now, self.deadline)
+        number = producer.submit_packed(producer.submitted, self._rows, self._tensors, now, self.deadline, self.flags)
         if number == FULL:
             return False
         inside.append((number, number + 1, self))

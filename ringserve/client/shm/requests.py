@@ -18,6 +18,7 @@ from ringserve.client.shm.work import Tell, Work
 from ringserve.client.tensors import Tensor
 from ringserve.errors import Code, ServingError
 from ringserve.example_request import named_classify_signature
+from shm.layout import LOW
 
 Request = Predict | PredictEach | Classify | Regress
 REQUESTS: Final = (Predict, PredictEach, Classify, Regress)
@@ -32,11 +33,16 @@ def placed(operation: Request, route: Route, base: ShmLane, limit: Limit, tell: 
 
     Raises ServingError for what can't be sent.
     """
+    place: Place
     if isinstance(operation, Predict):
-        return _predict(operation, route, base, limit, tell)
-    if isinstance(operation, PredictEach):
-        return _each(operation, route, base, limit, tell, may_open)
-    return base, ExampleWork(operation, base.terms, limit, tell)
+        place = _predict(operation, route, base, limit, tell)
+    elif isinstance(operation, PredictEach):
+        place = _each(operation, route, base, limit, tell, may_open)
+    else:
+        place = base, ExampleWork(operation, base.terms, limit, tell)
+    if operation.low and isinstance(place, tuple):
+        place[1].flags = LOW
+    return place
 
 
 def _predict(operation: Predict, route: Route, base: ShmLane, limit: Limit, tell: Tell | None) -> Place:

@@ -28,12 +28,13 @@ PORTION: Final = 1024  # requests that are given back to the lane together, a qu
 class Work(ABC):
     """Everything here happens with the lane's lock held, but for `deliver`."""
 
-    __slots__ = ("deadline", "limit", "nbytes", "outcome", "settled", "tell", "waker")
+    __slots__ = ("deadline", "flags", "limit", "nbytes", "outcome", "settled", "tell", "waker")
 
     def __init__(self, limit: Limit, tell: Tell | None) -> None:
         """`tell`: None where a thread waits for the outcome."""
         self.limit = limit
         self.deadline = limit.deadline
+        self.flags = 0  # of its requests' descriptors
         self.tell = tell
         self.settled = False
         self.outcome: Any = None

@@ -31,7 +31,7 @@ class RequestTemplates:
                 return None
             milliseconds = None if timeout is None else timeout_in_ms(timeout)
             # A type's name rather than itself: a text knows its hash.
-            asked = operation.which, operation.signature, operation.outputs, operation.key
+            asked = operation.which, operation.signature, operation.outputs, operation.key, operation.low
             form = asked, milliseconds, alias, dtype.name, shape
             found = self._known.get(form)
             if found is None:

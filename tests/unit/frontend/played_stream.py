@@ -11,7 +11,6 @@ from front_end_stage import Stage, until
 
 from frontend.bodies.body_options import BodyOptions
 from frontend.grpc.predict_stream import PredictStream
-from frontend.grpc.rpc import KEY
 from ringserve.errors import Code
 from ringserve.protos import message_module
 from ringserve.streaming_messages import message_class
@@ -99,10 +98,10 @@ class PlayedStream:
 
 @asynccontextmanager
 async def conversation(
-    on: Stage, timeout: int = 0, options: BodyOptions | None = None, key: str | None = None
+    on: Stage, timeout: int = 0, options: BodyOptions | None = None, metadata: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[PlayedStream, asyncio.Task[None]]]:
     """The stream, and the handler's task; which is cancelled at the end, if it is not done."""
-    stream = PlayedStream(timeout, {} if key is None else {KEY: key})
+    stream = PlayedStream(timeout, metadata)
     handler = PredictStream(on.front_end, options or BodyOptions())
     task = asyncio.ensure_future(handler(stream))
     try:

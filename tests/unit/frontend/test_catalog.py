@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from made_signatures import signature, spec
+from worker_side import numbers
 
 from frontend.catalog import Catalog, ModelSpec, Version, VersionStatus
+from ringserve.batching_parameters import BatchingParameters
 from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId, State
 
@@ -32,6 +34,16 @@ def refusal(of: Catalog, name: str, number: int | None = None, label: str | None
     with pytest.raises(ServingError) as caught:
         of.servable_handle(ModelSpec(name, number, label))
     return caught.value.code, caught.value.message
+
+
+def test_a_version_gets_its_batching_parameters() -> None:
+    message = {"metadata": {}, "signatures": [signature(spec("x")).to_wire()], "batching": BatchingParameters(3).to_wire()}
+    made = Version(ServableId("m", 1), message, lambda _: None)
+    assert made.parameters == BatchingParameters(3)
+    with pytest.raises(ServingError, match="Task size 4 is larger than maximum input batch size 3"):
+        made.endpoint("serving_default").submit([numbers(1, 2, 3, 4)], 0)
+    assert version("m", 1).parameters is None
+    assert Version(ServableId("m", 1), {**message, "batching": None}, lambda _: None).parameters is None
 
 
 def test_the_largest_version_is_the_latest() -> None:

@@ -11,7 +11,8 @@ from made_signatures import signature, spec
 from worker_side import RING, ROWS, SLOTS, WorkerSide, lane_pair, numbers, on_loop
 
 from frontend.endpoint import Endpoint, Form, TooLargeError
-from frontend.open_lane import OpenLane, Pending
+from frontend.open_lane import OpenLane
+from frontend.pending import Pending
 from frontend.tensors import Tensor
 from ringserve.channel import Message
 from ringserve.errors import Code, ServingError
@@ -48,9 +49,16 @@ def finish(worker: WorkerSide, *pending: Pending) -> None:
         request.done()
 
 
-def refusal(of: Endpoint, tensor: Tensor) -> ServingError:
+def finish_in(worker: WorkerSide, took: int, pending: Pending) -> None:
+    """In a batch by itself, of so many ns."""
+    worker.consumer.finish(worker.consumer.take(1), 5_000_000_000, 5_000_000_000 + took, 1)
+    pending.lane.collect()
+    pending.done()
+
+
+def refusal(of: Endpoint, tensor: Tensor, low: bool = False) -> ServingError:
     with pytest.raises(ServingError) as caught:
-        of.submit([tensor], 0)
+        of.submit([tensor], 0, low=low)
     return caught.value
 
 
@@ -99,6 +107,53 @@ async def test_the_least_busy_lane() -> None:
     finish(first, big)
     assert to.submit([numbers(1)], 0).lane is one
     assert second.consumer.waiting == 4
+
+
+@on_loop
+async def test_the_lane_that_is_expected_to_be_done_first() -> None:
+    """Once it is known how long their rows take. A lane without rivals learns nothing."""
+    (one, first), (two, second) = lane_pair("gpu:0"), lane_pair("gpu:1")
+    to, _ = endpoint(one)
+    finish_in(first, 9_000_000, to.submit([numbers(1)], 0))
+    assert not one.cost.known
+    to.add(two, None, SCALARS)
+    for lane, worker, took in ((one, first, 1_000_000), (two, second, 3_000_000)):
+        for other in (one, two):
+            other.avoided = other is not lane
+        to.choose_lanes()
+        finish_in(worker, took, to.submit([numbers(1)], 0))
+    one.avoided = two.avoided = False
+    to.choose_lanes()
+    now = time.monotonic_ns()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic_ns", lambda: now)  # or both would seem not to answer
+        assert [to.submit([numbers(1)], 0).lane for _ in range(4)] == [one, one, two, one]
+        assert to.submit([texts(b"a")], 0).lane is one
+        assert to.submit_each(SCALARS, [np.zeros(1, "<f4")], 1, 0, lambda _: None)[0].lane is two
+
+
+@on_loop
+async def test_a_full_lane_is_not_waited_for() -> None:
+    """However slow the other is, with all kinds of requests, and of both priorities."""
+    (one, first), (two, second) = lane_pair("gpu:0"), lane_pair("gpu:1")
+    to, _ = endpoint(one, two)
+    one.cost.learn(1_000_000, 1, time.monotonic_ns())
+    two.cost.learn(10_000_000_000, 1, time.monotonic_ns())
+    ones = [np.zeros(1, "<f4")]
+    lows = [to.submit([numbers(1)], 0, low=True).lane for _ in range(SLOTS)]
+    assert lows == [one] * (SLOTS // 2) + [two] * (SLOTS // 2)
+    error = refusal(to, numbers(1), low=True)
+    assert (error.code, error.message) == (Code.UNAVAILABLE, FULL)
+    assert refusal(to, texts(b"a"), low=True).code is Code.UNAVAILABLE
+    with pytest.raises(ServingError, match=FULL):
+        to.submit_each(SCALARS, ones, 1, 0, lambda _: None, low=True)
+    assert [to.submit([numbers(1)], 0).lane for _ in range(SLOTS // 2)] == [one] * (SLOTS // 2)
+    assert to.submit([numbers(1)], 0).lane is two
+    assert to.submit([texts(b"a")], 0).lane is two
+    assert to.submit_each(SCALARS, ones, 1, 0, lambda _: None)[0].lane is two
+    assert to.submit([numbers(1)], 0).lane is two
+    assert refusal(to, numbers(1)).message == FULL
+    assert [worker.consumer.waiting for worker in (first, second)] == [SLOTS, SLOTS]
 
 
 @on_loop

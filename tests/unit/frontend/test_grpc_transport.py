@@ -300,6 +300,19 @@ def test_stop_cancels_what_does_not_end() -> None:
     within_turns(within())
 
 
+def test_stop_in_the_moment_of_the_start() -> None:
+    """Before the queue's thread has asked for calls."""
+
+    async def start_and_stop() -> None:
+        for _ in range(20):
+            server = Echo()
+            server.queue.listen(server.address)
+            server.queue.start()
+            await asyncio.wait_for(server.queue.stop(1), LIMIT)
+
+    within_turns(start_and_stop())
+
+
 def test_an_address_that_is_taken() -> None:
     async def within() -> None:
         async with serving() as (server, _):

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from explained_models import explained_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_catalogs import load, report
@@ -86,8 +87,8 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-def page(catalog: Catalog) -> Page:
-    reply = asyncio.run(index_reply(catalog))
+def page(catalog: Catalog, batching: dict[str, Any] | None = None) -> Page:
+    reply = asyncio.run(index_reply(catalog, batching))
     assert (reply.status, reply.content_type) == (200, "text/html; charset=utf-8")
     return Page(reply.body.decode())
 
@@ -178,7 +179,8 @@ def catalog_of(name: str) -> Catalog:
 @settings(deadline=None)
 def test_names_are_nothing_but_text(name: str) -> None:
     """The same elements whatever names there are."""
-    plain, found = page(catalog_of("m")), page(catalog_of(name))
+    plain = page(catalog_of("m"), {"m": explained_model("m")})
+    found = page(catalog_of(name), {name: explained_model(name, name)})
     assert [element for element, _ in found.elements] == [element for element, _ in plain.elements]
     assert [attributes.keys() for _, attributes in found.elements] == [attributes.keys() for _, attributes in plain.elements]
     assert found.inline == plain.inline
@@ -187,7 +189,31 @@ def test_names_are_nothing_but_text(name: str) -> None:
 def test_what_is_no_unicode_does_not_fail() -> None:
     catalog = Catalog()
     report(catalog, "m", 1, State.END, Code.INTERNAL, "\udcff")
-    assert b"INTERNAL: ?" in asyncio.run(index_reply(catalog)).body
+    body = asyncio.run(index_reply(catalog, {"m": explained_model("\udcfe")})).body
+    assert b"INTERNAL: ?" in body
+    assert b"rows, waits at most 2 ms: ?" in body
+
+
+def test_how_requests_are_batched() -> None:
+    found = page(catalog_of("m"), {"m": explained_model("why"), "unknown": explained_model("never")})
+    for text in (
+        "signature batching batches closed waited",
+        "why version 1 on cpu:0",
+        "as declared adaptive, at most 32 rows, waits at most 2 ms: why",
+        "float[3] not batched: why",
+        "5 batches of 9 rows (1: 3, 2-3: 2) why 5",
+        "oldest: mean 12.3 us, p50 9.9 us, p99 1.25 ms all: mean 12.3 us, p50 9.9 us, p99 1.25 ms",
+        "Version 1: why does not tell how it batches: why",
+    ):
+        assert text in found.text
+    assert "never" not in found.text, "what is not in the catalog is no model of this page"
+
+
+@pytest.mark.parametrize("batching", [None, {}, {"m": {"model": "m", "versions": []}}])
+def test_what_is_not_known_of_batching_is_left_out(batching: dict[str, Any] | None) -> None:
+    found = page(catalog_of("m"), batching)
+    assert "batching" not in found.text
+    assert len(found.all("option")) == len(page(catalog_of("m")).all("option")) > 0
 
 
 def body(*inputs: Any, outputs: Any = None, name: str = "serving_default") -> Any:

@@ -187,11 +187,26 @@ def test_frames() -> None:
 
 def test_everything_that_a_message_may_say() -> None:
     request = read_request(
-        message(v=1, id="é", model="m", version=3, signature="s", outputs=["y"], timeout_ms=5, label=None, other={"a": [1]}),
+        message(
+            v=1,
+            id="é",
+            model="m",
+            version=3,
+            signature="s",
+            outputs=["y"],
+            timeout_ms=5,
+            label=None,
+            key="k",
+            priority="low",
+            other={"a": [1]},
+        ),
         MOST,
     )
-    assert request[:-2] == ("é", "m", 3, None, "s", ("y",), 5_000_000)
-    assert read_request(message(), MOST)[:-2] == (None, "", None, None, "", (), None)
+    assert request._replace(inputs={}) == ("é", "m", 3, None, "s", ("y",), 5_000_000, {}, "k", True)
+    nothing = read_request(message(), MOST)
+    assert nothing._replace(inputs={}) == (None, "", None, None, "", (), None, {}, None, None)
+    for priority, low in (("Low", True), ("high", False), ("HIGH", False), (None, None)):
+        assert read_request(message(priority=priority), MOST).low is low
     for identifier in (0, -1, 1.5, b"x" * 6000, "", True, None):
         assert read_request(message(id=identifier), MOST).identifier == identifier
 

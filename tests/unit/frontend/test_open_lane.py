@@ -7,10 +7,13 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worker_side import ROWS, SLOTS, array, lane_pair, on_loop
+from worker_side import RING, ROWS, SLOTS, array, lane_pair, on_loop
 
-from frontend.open_lane import OpenLane, Pending
+from frontend.open_lane import OpenLane
+from frontend.pending import Pending
 from ringserve.errors import Code, ServingError
+from shm import layout
+from shm.layout import LOW, PACKED
 from shm.packed import PackedTensor
 
 
@@ -268,18 +271,31 @@ async def test_a_group_is_told_of_once_when_its_last_one_is_completed() -> None:
     single = submit(lane)
     assert (group.number, group.last, group.rows, single.number) == (0, 2, 6, 3)
     assert (lane.outstanding_rows, lane.waiting, lane.idle) == (7, 2, False)
-    assert (lane.inflight, lane.occupancy) == (4, 4 / SLOTS)
+    assert (lane.inflight, lane.enqueued, lane.occupancy) == (4, 4, 4 / SLOTS)
     worker.answer(2)
+    assert lane.enqueued == 2
     assert lane.collect() == 0
     assert not told and lane.outstanding_rows == 7
     worker.answer(2)
     assert lane.collect() == 4
     assert told == ["group"] and single.future.done()
-    assert (lane.outstanding_rows, lane.waiting, lane.inflight, lane.occupancy) == (0, 0, 0, 4 / SLOTS)
+    assert (lane.outstanding_rows, lane.waiting, lane.inflight, lane.enqueued, lane.occupancy) == (0, 0, 0, 0, 4 / SLOTS)
     single.done()
     assert lane.producer.released == 0
     group.done()
     assert lane.producer.released == 4 and lane.idle
+
+
+@on_loop
+async def test_how_many_are_enqueued_whatever_the_worker_says() -> None:
+    lane, worker = lane_pair()
+    for _ in range(4):
+        submit(lane)
+    worker.answer(2)
+    lane.collect()
+    for taken, enqueued in ((0, 2), (2, 2), (3, 1), (4, 0), (5, 0), (1 << 63, 0)):
+        lane.producer.lane.words[layout.TAKEN] = taken
+        assert lane.enqueued == enqueued
 
 
 @on_loop
@@ -378,3 +394,143 @@ async def _play_groups(script: list[tuple[str, int]]) -> None:  # noqa: PLR0912 
         assert lane.idle == (released == submitted)
     assert lane.idle and lane.outstanding_rows == 0
     assert all(len(calls) <= 1 for calls in told.values())
+
+
+@on_loop
+async def test_the_lower_priority_is_told() -> None:
+    lane, worker = lane_pair()
+    ones, text = [array(1)], [PackedTensor(1, (), b"1234")]
+    for low in (False, True):
+        assert lane.submit_rows(ones, 1, 1, 0, low=low)
+        assert lane.submit_packed(text, 1, 1, 0, low=low)
+    assert worker.flags() == [0, PACKED, LOW, PACKED | LOW]
+    lane, worker = lane_pair()
+    for low in (False, True):
+        assert lane.submit_each([array(1, 2)], 1, 1, 0, lambda _: None, low)
+    assert worker.flags() == [0, 0, LOW, LOW]
+
+
+@on_loop
+async def test_half_of_a_lane_is_for_those_of_high_priority() -> None:
+    """Its slots, until they are free again: an answer must have been read, and those before it."""
+    lane, worker = lane_pair()
+    first = submit(lane)
+    lows = [lane.submit_rows([array(1)], 1, 1, 0, low=True) for _ in range(SLOTS // 2 + 1)]
+    assert [pending is None for pending in lows] == [False] * (SLOTS // 2) + [True]
+    assert lane.submit_packed([PackedTensor(1, (), b"1234")], 1, 1, 0, low=True) is None
+    assert lane.submit_each([array(1)], 1, 1, 0, lambda _: None, low=True) is None
+    for _ in range(SLOTS - SLOTS // 2 - 1):
+        submit(lane)
+    assert lane.submit_rows([array(1)], 1, 1, 0) is None, "now it is full"
+    worker.answer(SLOTS)
+    lane.collect()
+    assert lows[0] is not None
+    lows[0].done()
+    assert lane.submit_rows([array(1)], 1, 1, 0, low=True) is None
+    first.done()
+    assert lane.submit_rows([array(1)], 1, 1, 0, low=True)
+    assert lane.submit_rows([array(1)], 1, 1, 0, low=True) is None
+
+
+@on_loop
+async def test_half_of_a_lanes_rows_and_bytes() -> None:
+    lane, _ = lane_pair()
+    rows = ROWS // 4
+    many = [array(*range(rows))]
+    assert lane.submit_rows(many, rows, 1, 0, low=True) and lane.submit_rows(many, rows, 1, 0, low=True)
+    assert lane.submit_rows([array(1)], 1, 1, 0, low=True) is None
+    assert lane.submit_rows(many, rows, 1, 0) and lane.submit_rows(many, rows, 1, 0)
+    lane, _ = lane_pair()
+    large = [PackedTensor(0, (RING // 3,), bytes(RING // 3))]
+    assert lane.submit_packed(large, 1, 1, 0, low=True)
+    assert lane.submit_packed(large, 1, 1, 0, low=True) is None
+    assert lane.submit_packed(large, 1, 1, 0)
+    lane, worker = lane_pair()
+    huge = [PackedTensor(0, (RING - 200,), bytes(RING - 200))]
+    pending = lane.submit_packed(huge, 1, 1, 0, low=True)
+    assert pending, "alone it may have more than half"
+    worker.answer(tensors=[])
+    lane.collect()
+    pending.done()
+    assert lane.submit_packed(huge, 1, 1, 0, low=True)
+
+
+@on_loop
+async def test_a_group_of_low_priority_is_cut() -> None:
+    lane, worker = lane_pair()
+    column = array(*range(2 * SLOTS))
+    found = lane.submit_each([column], 2, 1, 0, lambda _: None, low=True)
+    assert found and found[1] == SLOTS // 2 and found[0].rows == SLOTS
+    assert worker.flags() == [LOW] * (SLOTS // 2)
+    rest = lane.submit_each([column], 2, 1, 0, lambda _: None)
+    assert rest and rest[1] == SLOTS // 2
+    worker.answer(SLOTS)
+    lane.collect()
+    found[0].done()
+    assert lane.submit_each([column], 2, 1, 0, lambda _: None, low=True)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["rows", "each", "packed", "answer", "done", "give up"]), st.booleans(), st.integers(1, 9)
+        ),
+        max_size=60,
+    )
+)
+def test_the_share_is_kept(script: list[tuple[str, bool, int]]) -> None:
+    """Whatever happens, those of low priority never have more than half, and in the end they have nothing."""
+    asyncio.run(_play_priorities(script))
+
+
+async def _play_priorities(script: list[tuple[str, bool, int]]) -> None:
+    lane, worker = lane_pair()
+    requests: list[Pending] = []
+    slots: dict[int, tuple[bool, int]] = {}  # of requests whose slots are not free: is it a low one, and how many rows
+    for step, low, count in [*script, ("answer", True, SLOTS), *[("done", True, 1)] * SLOTS]:
+        before = lane.producer.submitted
+        found: Pending | None = None
+        rows = 0
+        if step == "rows":
+            found, rows = lane.submit_rows([array(*range(count))], count, 1, 0, lambda _: None, low), count
+        elif step == "each":
+            made = lane.submit_each([array(*range(2 * count))], 2, 1, 0, lambda _: None, low)
+            found, rows = made and made[0], 2
+        elif step == "packed":
+            found = lane.submit_packed([PackedTensor(0, (count,), bytes(count))], 1, 1, 0, lambda _: None, low)
+        elif step == "answer" and worker.consumer.waiting:
+            ticket = worker.consumer.take(min(count, worker.consumer.waiting))
+            worker.consumer.finish(ticket, 1, 2, 1)
+            lane.collect()
+        elif step in ("done", "give up") and requests:
+            requests.pop(count % len(requests)).done()
+        if found is not None:
+            requests.append(found)
+            slots |= dict.fromkeys(range(before, lane.producer.submitted), (low, rows))
+        slots = {number: what for number, what in slots.items() if number >= lane.producer.released}
+        lows = [held for is_low, held in slots.values() if is_low]
+        assert len(lows) <= SLOTS // 2 and sum(lows) <= ROWS // 2
+        if low and found is None and not lows and step == "rows":
+            assert lane.submit_rows([array(*range(count))], count, 1, 0, lambda _: None) is None, (
+                "it was refused for no reason"
+            )
+    assert not slots and lane.idle
+    assert lane.submit_each([array(*range(SLOTS))], 1, 1, 0, lambda _: None, low=True)
+
+
+@on_loop
+async def test_costs_are_learned_where_there_are_rivals() -> None:
+    for has_rivals in (False, True):
+        lane, worker = lane_pair()
+        lane.has_rivals = has_rivals
+        for _ in range(2):
+            submit(lane)
+        ticket = worker.consumer.take(2)
+        worker.consumer.finish(ticket, 1_000_000, 5_000_000, 4)  # with rows of other lanes
+        lane.collect()
+        assert lane.cost.known == has_rivals
+    assert lane.cost.of(4) == 4_000_000
+    submit(lane)
+    worker.consumer.finish(worker.consumer.take(1))
+    lane.collect()
+    assert lane.cost.of(4) == 4_000_000, "what was not run tells nothing"

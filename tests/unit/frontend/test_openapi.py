@@ -96,6 +96,19 @@ def test_paths_of_a_model() -> None:
     }
 
 
+def test_requests_for_inference_have_a_priority() -> None:
+    catalog = Catalog()
+    load(catalog, "m", 1, ONE, Signature("c", CLASSIFY, EXAMPLES, (spec("scores"),)))
+    catalog.set_labels("m", {"stable": [(1, 1.0)]})
+    found = document(catalog)
+    assert found["components"]["parameters"]["Priority"]["schema"]["enum"] == ["high", "low"]
+    assert found["components"]["parameters"]["Priority"]["name"] == "X-Priority"
+    priority = {"$ref": "#/components/parameters/Priority"}
+    for path, operations in found["paths"].items():
+        for operation in operations.values():
+            assert (priority in operation.get("parameters", [])) == path.endswith((":predict", ":classify")), path
+
+
 def test_versions_with_other_signatures_have_paths_of_their_own() -> None:
     catalog = Catalog()
     load(catalog, "m", 1, ONE)

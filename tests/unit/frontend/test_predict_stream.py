@@ -658,7 +658,7 @@ def clock(step: int) -> Callable[[], int]:
 @on_loop
 async def test_a_label_is_split_by_the_streams_key(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    async with stage() as on, conversation(on, key="me") as (stream, _):
+    async with stage() as on, conversation(on, metadata={"x-ringserve-key": "me"}) as (stream, _):
         await on.open()
         find = on.front_end.catalog.servable_handle
 

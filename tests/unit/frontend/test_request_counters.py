@@ -163,9 +163,9 @@ def test_models_that_come_and_go_take_so_much_room_and_no_more(table: CounterTab
 
 def test_a_new_process_goes_on(table: CounterTable, counters: RequestCounters) -> None:
     predict(counters).ok(5, 6, 7)
-    counters.set_load([("m", "cpu:0", 3, 0.5)])
+    counters.set_load([("m", "cpu:0", 3, 1, 0.5)])
     after = RequestCounters(CounterTable.attach(os.dup(table.fd)))
-    assert "inflight" not in {family for family, _, _ in table.read()}, "its own lanes are empty"
+    assert not {"inflight", "enqueued"} & {family for family, _, _ in table.read()}, "its own lanes are empty"
     after.serve(M1, [SIGNATURE])
     predict(after).ok(5, 6, 7)
     way = ("m", "1", SIGNATURE, "predict", "REST")
@@ -185,22 +185,64 @@ def test_a_version_that_went_while_no_process_was_there_is_folded_with_the_next(
 
 
 def test_loads_are_those_of_all_lanes_and_end_with_them(table: CounterTable, counters: RequestCounters) -> None:
-    counters.set_load([("m", "cpu:0", 3, 0.25), ("m", "cpu:0", 2, 0.125), ("m", "cpu:1", 1, 1.0), ("n", "cpu:0", 0, 0.0)])
+    counters.set_load(
+        [("m", "cpu:0", 3, 2, 0.25), ("m", "cpu:0", 2, 2, 0.125), ("m", "cpu:1", 1, 0, 1.0), ("n", "cpu:0", 0, 0, 0.0)]
+    )
     assert found(table) == {
         ("inflight", ("m", "cpu:0")): (5,),
         ("inflight", ("m", "cpu:1")): (1,),
         ("inflight", ("n", "cpu:0")): (0,),
+        ("enqueued", ("m", "cpu:0")): (4,),
+        ("enqueued", ("m", "cpu:1")): (0,),
+        ("enqueued", ("n", "cpu:0")): (0,),
         ("ring_occupancy", ("m", "cpu:0")): (250_000,),
         ("ring_occupancy", ("m", "cpu:1")): (1_000_000,),
         ("ring_occupancy", ("n", "cpu:0")): (0,),
     }
-    counters.set_load([("m", "cpu:0", 1, 0.5)])
+    counters.set_load([("m", "cpu:0", 1, 1, 0.5)])
     assert found(table)["inflight", ("m", "cpu:1")] == (0,)
+    assert found(table)["enqueued", ("m", "cpu:0")] == (1,)
     assert found(table)["ring_occupancy", ("m", "cpu:0")] == (500_000,)
     counters.retire(M1)
     assert found(table) == {}
     counters.set_load([])
     assert found(table) == {}
+
+
+def rejected(table: CounterTable) -> dict[tuple[str, ...], int]:
+    return {labels: words[0] for (family, labels), words in found(table).items() if family == "rejected"}
+
+
+def test_refusals_count_by_their_reason(table: CounterTable, counters: RequestCounters) -> None:
+    counters.rejected("m", 1, SIGNATURE, "queue_full")
+    counters.rejected("m", 1, SIGNATURE, "queue_full", 3)
+    counters.rejected("m", 1, SIGNATURE, "too_large")
+    counters.rejected("m", 7, SIGNATURE, "queue_full")
+    for n in range(100):
+        counters.rejected("m", 1, f"s{n}", "queue_full")
+        counters.rejected("m", None, f"s{n}", "too_large")
+    assert rejected(table) == {
+        ("m", "1", SIGNATURE, "queue_full"): 4,
+        ("m", "1", SIGNATURE, "too_large"): 1,
+        ("m", "", "", "queue_full"): 1,
+        ("m", "1", "", "queue_full"): 100,
+        ("m", "", "", "too_large"): 100,
+    }
+    assert len(counters._rejected) == 2
+
+
+def test_refusals_of_a_retired_version_stay_its_models(table: CounterTable, counters: RequestCounters) -> None:
+    counters.serve(M2, [SIGNATURE])
+    for version in (1, 2):
+        counters.rejected("m", version, SIGNATURE, "queue_full", version)
+    counters.retire(M1)
+    for version in (1, 2):
+        counters.rejected("m", version, SIGNATURE, "queue_full", 10)
+    assert rejected(table) == {("m", "", "", "queue_full"): 11, ("m", "2", SIGNATURE, "queue_full"): 12}
+    after = RequestCounters(CounterTable.attach(os.dup(table.fd)))
+    after.serve(M2, [SIGNATURE])
+    after.rejected("m", 2, SIGNATURE, "queue_full")
+    assert rejected(table)["m", "2", SIGNATURE, "queue_full"] == 13, "a new process goes on"
 
 
 STEPS = st.tuples(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+from explained_models import explained_model
 from front_end_stage import M1, Stage, stage, until
 from rest_stage import served
 from worker_side import WorkerSide, on_loop
@@ -100,6 +102,33 @@ async def test_metrics_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None
         answer = await client.get("/metrics")
         assert (answer.status, answer.content_type) == (503, "text/plain")
         assert "supervisor" in await answer.text()
+
+
+@on_loop
+async def test_the_page_has_what_the_supervisor_knows_of_batching() -> None:
+    async with stage() as on, client_of(on) as client:
+        await on.open()
+        asked = asyncio.create_task(client.get("/"))
+        await until(lambda: "batching" in on.types())
+        on.say("told", call=on.told[-1]["call"], text=json.dumps({"m": explained_model("é <why>")}))
+        answer = await asked
+        assert (answer.status, answer.content_type) == (200, "text/html")
+        assert "at most 32 rows, waits at most 2 ms: é &lt;why&gt;" in await answer.text()
+
+
+@on_loop
+async def test_the_page_comes_without_it_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.front_end._BATCHING_SECONDS", 0.01)
+    async with stage() as on, client_of(on) as client:
+        await on.open()
+        answer = await client.get("/")
+        assert answer.status == 200
+        text = await answer.text()
+        assert "serving_default" in text
+        assert "at most" not in text
+        (asked,) = (message for message in on.told if message["type"] == "batching")
+        on.say("told", call=asked["call"], text="{}")
+        await on.heard()
 
 
 @on_loop

@@ -13,7 +13,7 @@ from worker_side import RING, SLOTS, SPEC, WorkerSide, lane_pair, numbers, on_lo
 
 from frontend.catalog import Catalog, ModelSpec, Version
 from frontend.endpoint import Endpoint
-from frontend.open_lane import Pending
+from frontend.pending import Pending
 from frontend.shadow import Shadows
 from frontend.tensors import Tensor
 from ringserve.channel import Message
@@ -21,7 +21,7 @@ from ringserve.errors import Code
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE, Signature
 from ringserve.tensor import STRING
-from shm.layout import LaneSpec
+from shm.layout import LOW, LaneSpec
 from shm.packed import PackedTensor, pack_strings
 
 DECLARED = signature(spec("x"), outputs=(spec("y"),))
@@ -52,9 +52,11 @@ class Rig:
             version.endpoint(declared.name).add(lane, None, ((1, ()),) if lanes.inputs else None)
 
     @staticmethod
-    def _submit(endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int, copied: bool = True) -> Pending:
+    def _submit(
+        endpoint: Endpoint, inputs: Sequence[Tensor], timeout: int, copied: bool = True, *, low: bool = False
+    ) -> Pending:
         assert not copied, "a copy is not copied again"
-        return endpoint.submit(inputs, timeout)
+        return endpoint.submit(inputs, timeout, low=low)
 
     def endpoint(self, number: int) -> Endpoint:
         version = self.catalog.find(ServableId("m", number))
@@ -271,16 +273,31 @@ async def test_the_client_goes_away(first: int) -> None:
 
 @on_loop
 async def test_a_full_lane_drops_copies_and_no_requests() -> None:
+    """It is full for copies when they have half of it."""
     on = Rig()
+    most = SLOTS // 2
     requests = []
-    for _ in range(SLOTS + 3):
+    for _ in range(most + 3):
         requests.append(on.ask())
         await on.answer(1)
-    assert [await request for request in requests] == [[2, 4]] * (SLOTS + 3)
+    assert [await request for request in requests] == [[2, 4]] * (most + 3)
     assert on.counts() == [0, 0, 0, 3]
-    for _ in range(SLOTS):
-        await on.answer(2)
-    assert on.counts() == [SLOTS, 0, 0, 3]
+    own = on.ask(number=2)
+    assert on.waiting(2) == most + 1
+    on.workers[2].answer(most + 1)
+    await on.collect(2)
+    assert await own == [2, 4]
+    assert on.counts() == [most, 0, 0, 3]
+
+
+@on_loop
+async def test_copies_are_of_low_priority() -> None:
+    on = Rig()
+    request = on.ask()
+    assert [on.workers[number].flags() for number in (1, 2)] == [[0], [LOW]]
+    for number in (1, 2):
+        await on.answer(number)
+    await request
 
 
 @on_loop
@@ -368,7 +385,7 @@ async def test_what_should_never_be_fails_no_request(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     on = Rig()
-    monkeypatch.setattr(on.endpoint(2), "submit", lambda *_: 1 / 0)
+    monkeypatch.setattr(on.endpoint(2), "submit", lambda *_, **__: 1 / 0)
     request = on.ask()
     await on.answer(1)
     assert await request == [2, 4]

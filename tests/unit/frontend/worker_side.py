@@ -79,6 +79,11 @@ class WorkerSide:
             assert self.consumer.answer(ticket.start, [PackedTensor(0, (len(text),), text)])
         assert self.consumer.finish(ticket)
 
+    def flags(self) -> list[int]:
+        """Of the requests that wait."""
+        taken = self.consumer.taken
+        return [self.consumer.describe(number)[3] for number in range(taken, taken + self.consumer.waiting)]
+
     def abandoned(self, number: int) -> bool:
         return bool(self.consumer.describe(number)[3] & 2)
 

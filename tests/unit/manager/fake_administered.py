@@ -36,6 +36,7 @@ class FakeAdministered:
         self.gate.set()
         self.reloads: list[Any] = []
         self.timeouts: list[float | None] = []
+        self.explained: list[tuple[str, float]] = []
         self.versions: dict[str, dict[int, Message]] = {}
         self.aspired: dict[str, set[int]] = {}
         self._events = 0
@@ -129,6 +130,10 @@ class FakeAdministered:
         file = self.file if path is None else ConfigFile(path)
         assert file is not None
         return await self.reload(file.parse(file.read()), timeout)
+
+    async def explain(self, model: str, seconds: float) -> Message:
+        self.explained.append((model, seconds))
+        return {"model": model, "versions": [{"version": version} for version in self.versions.get(model, {})]}
 
     def describe(self) -> Message:
         models = from_config(self.message)

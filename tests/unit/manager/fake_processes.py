@@ -12,7 +12,12 @@ from ringserve.errors import Code, ServingError
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 
-ANSWER: Message = {"signatures": [[DEFAULT_SIGNATURE]], "metadata": {"a": 1}, "warm_up": {"source": "off", "seconds": 0.0}}
+ANSWER: Message = {
+    "signatures": [[DEFAULT_SIGNATURE]],
+    "metadata": {"a": 1},
+    "warm_up": {"source": "off", "seconds": 0.0},
+    "batching": [1000, 0],
+}
 
 
 class FakeWorker:
@@ -32,6 +37,10 @@ class FakeWorker:
         self.held: list[ServableId] = []
         self.requests: list[Message] = []
         self.gates: dict[str, asyncio.Event] = {}
+        self.sent: list[Message] = []
+
+    def send(self, message: Message) -> None:
+        self.sent.append(message)
 
     async def _pass(self, call: str) -> None:
         if call in self.gates:

@@ -75,6 +75,15 @@ def test_status_of_all_and_of_one(server: FakeAdministered) -> None:
     assert str(refused(server, "status", model="x")) == "NOT_FOUND: no model x is configured"
 
 
+def test_explain_waits_for_workers_a_few_seconds_at_most(server: FakeAdministered) -> None:
+    assert do(server, "explain", model="m") == {"model": "m", "versions": [{"version": 2}]}
+    do(server, "explain", model="m", timeout=0.5)
+    assert server.explained == [("m", 5.0), ("m", 0.5)]
+    assert str(refused(server, "explain", model="x")) == "NOT_FOUND: no model x is configured"
+    assert refused(server, "explain").code is Code.INVALID_ARGUMENT
+    assert refused(server, "explain", model="m", version=2).message == 'explain takes no "version"'
+
+
 def test_load_adds_a_model(server: FakeAdministered) -> None:
     server.disk["/models/new"] = {1: None, 5: None}
     result = do(server, "load", model="new", base_path="/models/new", timeout=7)
@@ -394,4 +403,4 @@ def test_requests_that_are_none(server: FakeAdministered, line: bytes, text: str
 def test_an_unknown_verb_is_told_the_others(server: FakeAdministered) -> None:
     error = refused(server, "explode")
     assert error.code is Code.UNIMPLEMENTED
-    assert error.message.startswith("unknown verb explode (there are list, status, load,")
+    assert error.message.startswith("unknown verb explode (there are list, status, explain, load,")

@@ -29,7 +29,7 @@ from shm.layout import LaneSpec
 M = ServableId("m", 1)
 RING, MOST = 1 << 16, 1 << 14
 COLUMNS = [[[1, "<f4", []]], [[1, "<f4", []]]]
-LOADED: Message = {"signatures": [["other"]], "metadata": {}, "warm_up": {}}
+LOADED: Message = {"signatures": [["other"]], "metadata": {}, "warm_up": {}, "batching": None}
 ROUTE: Message = {"servable": M, "signature": "other", "inputs": None}
 
 

@@ -68,7 +68,8 @@ def test_a_version_is_loaded_then_its_lanes_are_made_then_requests_find_it() -> 
         assert [frontend.messages for frontend in scene.frontends] == [[], []]
         gate.set()
         await settle()
-        message = {"type": "servable", "servable": M, "signatures": ANSWER["signatures"], "metadata": ANSWER["metadata"]}
+        told = {name: ANSWER[name] for name in ("signatures", "metadata", "batching")}
+        message = {"type": "servable", "servable": M, **told}
         assert [frontend.messages for frontend in scene.frontends] == [[{**message, "routed": False}]] * 2
         assert not load.done()
         scene.lanes.open.set()

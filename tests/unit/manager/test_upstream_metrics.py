@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from manager.load_record import LoadRecord
 from manager.request_figures import Rows
-from manager.upstream_exposition import LATENCY
+from manager.upstream_exposition import LATENCY, exponential
 from manager.upstream_metrics import UpstreamPage
-from shm.counter_families import BATCH_RUN, BATCHES, FAMILIES, ROWS_BOUNDS, TIME_BOUNDS
+from shm.counter_families import BATCH_RUN, BATCHES, FAMILIES, QUEUING_BOUNDS, ROWS_BOUNDS, TIME_BOUNDS
 
 EMPTY: Final = """\
 # TYPE :tensorflow:cc:saved_model:load_attempt_count counter
@@ -75,6 +75,10 @@ def test_a_server_that_has_done_nothing_shows_the_types(figures: Figures) -> Non
     figures.count("requests", "m,1,s,predict,REST,OK", 0)
     figures.count("batches", "m,1,s,cpu:0", 0, 0)
     figures.count("batch_run", "m,1,s,cpu:0", 0, 0)
+    figures.count("executed_rows", "m,1,s,cpu:0", 0, 0)
+    figures.count("padding", "m,1,s,cpu:0,4", 0, 0)
+    figures.count("input_rows", "m,1,s,cpu:0", 0, 0)
+    figures.count("queuing", "m,1,s,cpu:0", 0, 0)
     assert page(figures) == EMPTY, "no series before their first value"
 
 
@@ -154,11 +158,68 @@ def test_batches(figures: Figures) -> None:
     assert ":tensorflow:core:graph_run_time_usecs{} 22\n" in page(figures)
 
 
+def test_batches_that_were_padded(figures: Figures) -> None:
+    figures.count("batches", "m,1,s,cpu:0", 0, 0, 2, 5)
+    figures.count("executed_rows", "m,1,s,cpu:0", 0, 0, 0, 2, 8)
+    figures.count("batches", "n,1,s,cpu:0", 0, 1, 1)  # of which nothing else is known
+    figures.count("padding", "m,1,s,cpu:0,4", 0, 1, 1, 3)
+    figures.count("padding", "m,1,t,cpu:1,4", 2, 0, 0)
+    figures.count("padding", "m,,,cpu:0,16", 1, 0, 0)
+    figures.count("input_rows", "m,1,s,cpu:0", 0, 2, 1, 4)
+    figures.count("input_rows", "m,2,s,cpu:0", 0, 1, 1)
+    batching = ":tensorflow:serving:batching_session"
+    assert lines(figures, "serving:batching_session:processed_batch_size")[-2:] == [
+        f"{batching}:processed_batch_size_sum{{}} 9",
+        f"{batching}:processed_batch_size_count{{}} 3",
+    ]
+    assert [line for line in page(figures).splitlines() if line.startswith(f"{batching}:padding_size_")] == [
+        *histogram(f"{batching}:padding_size", 'execution_batch_size="16"', {"1": 1}, 0),
+        *histogram(f"{batching}:padding_size", 'execution_batch_size="4"', {"1": 2, "2": 3, "4": 4}, 3),
+    ]
+    assert [line for line in page(figures).splitlines() if line.startswith(f"{batching}:input_batch_size_")] == [
+        *histogram(f"{batching}:input_batch_size", "", {"1": 0, "2": 3, "4": 4}, 5),
+    ]
+
+
+def histogram(name: str, labels: str, below: dict[str, int], total: int) -> list[str]:
+    """Its lines, given how many fell below the first bounds; below the others no more."""
+    before = f"{labels}," if labels else ""
+    count = list(below.values())[-1]
+    bounds = [*(str(1 << n) for n in range(14)), "+Inf"]
+    return [
+        *(f'{name}_bucket{{{before}le="{bound}"}} {below.get(bound, count)}' for bound in bounds),
+        f"{name}_sum{{{labels}}} {total}",
+        f"{name}_count{{{labels}}} {count}",
+    ]
+
+
+def test_how_long_requests_were_queued(figures: Figures) -> None:
+    """The thread pool of upstream's server has no name."""
+    figures.count("queuing", "m,1,s,cpu:0", 1, 0, 1, 222_999)
+    figures.count("queuing", "m,,,cpu:1", 0, 1, 110_001)
+    name = ":tensorflow:serving:batching_session:queuing_latency"
+    found = [line for line in page(figures).splitlines() if line.startswith(f"{name}_")]
+    assert found[:4] == [
+        f'{name}_bucket{{thread_pool_name="",le="100"}} 1',
+        f'{name}_bucket{{thread_pool_name="",le="120"}} 2',
+        f'{name}_bucket{{thread_pool_name="",le="144"}} 3',
+        f'{name}_bucket{{thread_pool_name="",le="172.8"}} 3',
+    ]
+    assert found[-4:] == [
+        f'{name}_bucket{{thread_pool_name="",le="1.09205e+06"}} 3',
+        f'{name}_bucket{{thread_pool_name="",le="+Inf"}} 3',
+        f'{name}_sum{{thread_pool_name=""}} 333',
+        f'{name}_count{{thread_pool_name=""}} 3',
+    ]
+    assert len(found) == 55
+
+
 def test_stored_bounds_are_those_that_are_printed() -> None:
     assert [bound / 1000 for bound in TIME_BOUNDS] == pytest.approx(LATENCY, abs=0.001)
     assert [1 << i for i in range(14)] == list(ROWS_BOUNDS)
     assert BATCHES.bounds == ROWS_BOUNDS
     assert BATCH_RUN.bounds == TIME_BOUNDS
+    assert [bound / 1000 for bound in QUEUING_BOUNDS] == pytest.approx(exponential(100.0, 1.2, 52), abs=0.001)
 
 
 def test_loads_are_there_too(figures: Figures) -> None:
@@ -196,4 +257,4 @@ def test_prometheus_reads_the_whole_page(figures: Figures) -> None:
     read = {family.name for family in text_string_to_metric_families(text)}
     told = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
     assert read == {name.removesuffix("_total") for name in told}  # prometheus_client takes it off counters' names
-    assert len(told) == len(EMPTY.splitlines()) + 1
+    assert len(told) == len(EMPTY.splitlines()) + 3, "three are there from their first values on"

@@ -66,6 +66,7 @@ class WorkerLane:
         self.requests = 0
         self.abandoned = 0
         self.forms: list[str] = []  # "rows" or "packed" of each request
+        self.flags: list[int] = []  # the same, as the client wrote them
         self.ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -100,6 +101,7 @@ class WorkerLane:
         self.requests += 1
         position, _, rows, flags, _ = self.consumer.describe(number)
         self.forms.append("packed" if flags & PACKED else "rows")
+        self.flags.append(flags)
         if flags & 2:
             self.abandoned += 1
         if self.server.fault is not None and (fault := self.server.fault(self, number)) is not None:

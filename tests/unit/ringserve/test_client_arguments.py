@@ -208,13 +208,14 @@ def echo(messages: Iterator[bytes], _: Any) -> Iterator[bytes]:
         yield bytes(results.SerializeToString())
 
 
-def test_a_key_goes_beside_the_message(pair: Pair) -> None:
+def test_a_key_and_a_priority_go_beside_the_message(pair: Pair) -> None:
     server, client = pair
-    keys: list[str | None] = []
+    keys: list[tuple[str | None, str | None]] = []
 
     def noting(answer: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def noted(message: Any, call: Any) -> Any:
-            keys.append(dict(call.invocation_metadata()).get("x-ringserve-key"))
+            beside = dict(call.invocation_metadata())
+            keys.append((beside.get("x-ringserve-key"), beside.get("x-priority")))
             return answer(message, call)
 
         return noted
@@ -224,15 +225,17 @@ def test_a_key_goes_beside_the_message(pair: Pair) -> None:
     server.answers[REGRESS] = noting(lambda *_: serving("RegressionResponse", "regression")())
     server.streams[PREDICT_STREAM] = noting(echo)
     client.predict("m", X, label="new", key="user 17")
-    client.submit("m", X, label="new", key="user 18").result(20)
+    client.submit("m", X, label="new", key="user 18", priority="low").result(20)
     client.classify("m", [{"x": 1.0}], key="user 19")
     client.regress("m", [{"x": 1.0}], key="")
-    with client.stream(key="user 20") as stream:
+    with client.stream(key="user 20", priority="low") as stream:
         stream.predict("m", X)
-    client.predict("m", X)
+    client.predict_each("m", singles(range(100)), priority="low")
+    client.predict("m", X, priority="high")
     with client.stream() as stream:
         stream.predict("m", X)
-    assert keys == ["user 17", "user 18", "user 19", "", "user 20", None, None]
+    with_keys = [("user 17", None), ("user 18", "low"), ("user 19", None), ("", None), ("user 20", "low")]
+    assert keys == [*with_keys, (None, "low"), (None, None), (None, None)]
 
 
 @pytest.mark.parametrize("key", ["é", "a\nb", "\x7f", " a", "a ", 17, b"a"])

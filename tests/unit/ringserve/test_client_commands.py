@@ -138,21 +138,22 @@ def test_json_beside_arrays_takes_the_inputs_types(predict: Predict, server: Ser
 
 def test_which_version_and_which_outputs(predict: Predict, server: Server, tmp_path: Path) -> None:
     array = saved(tmp_path / "x.npy", np.array([1], np.float32))
-    words = ("--label", "stable", "--key", "k", "--signature", "s", "--outputs", "b,a")
+    words = ("--label", "stable", "--key", "k", "--priority", "low", "--signature", "s", "--outputs", "b,a")
     predict("--input", f"x={array}", *words)
     (asked,) = server.server.asked
     assert asked.path == "/v1/models/m/labels/stable:predict"
-    assert asked.headers["X-Ringserve-Key"] == "k"
+    assert (asked.headers["X-Ringserve-Key"], asked.headers["X-Priority"]) == ("k", "low")
     request = read_request(asked.body, 1 << 20)
     assert (request.signature, request.outputs) == ("s", ("b", "a"))
 
 
 def test_json_as_it_was_written_goes_to_a_label_with_a_key(server: Server) -> None:
     server.server.answer = lambda asked: json_answer({})
-    words = ["--label", "a b", "--key", "k", "--input", "[1]"]
+    words = ["--label", "a b", "--key", "k", "--priority", "low", "--input", "[1]"]
     assert main(["predict", "m", "--url", server.server.url, *words]) == 0
     (asked,) = server.server.asked
     assert (asked.path, asked.headers["X-Ringserve-Key"]) == ("/v1/models/m/labels/a%20b:predict", "k")
+    assert asked.headers["X-Priority"] == "low"
     assert asked.body == b'{"instances": [1]}'
 
 

@@ -78,6 +78,7 @@ def ask(server: ScriptedServer, *words: str) -> int:
         (["list"], {"verb": "list"}),
         (["status", "m"], {"verb": "status", "model": "m"}),
         (["status"], {"verb": "status"}),
+        (["explain", "m"], {"verb": "explain", "model": "m"}),
         (["load", "m", "--version=3"], {"verb": "load", "model": "m", "version": 3}),
         (
             ["load", "m", "--base-path", "/models/m", "--platform=lookup_table"],
@@ -100,7 +101,8 @@ def ask(server: ScriptedServer, *words: str) -> int:
 )
 def test_what_is_asked(server: ScriptedServer, words: list[str], asked: dict[str, Any]) -> None:
     entry = model("m")
-    server.answer = {"result": {**status(entry), "model": entry, "outcomes": []}}
+    versions: dict[str, Any] = {"versions": []} if words[0] == "explain" else {}
+    server.answer = {"result": {**status(entry), "model": entry, "outcomes": [], **versions}}
     assert ask(server, *words, "--timeout=2.5") == 0
     assert server.asked == [{**asked, "timeout": 2.5}]
 
@@ -225,6 +227,7 @@ def test_no_server(capsys: Capture, tmp_path: Path) -> None:
         ([], "ringserve models: the following arguments are required: COMMAND"),
         (["explode"], "ringserve models: argument COMMAND: invalid choice: 'explode'"),
         (["load"], "ringserve models load: the following arguments are required: MODEL"),
+        (["explain"], "ringserve models explain: the following arguments are required: MODEL"),
         (["load", "m", "--version=x"], "ringserve models load: argument --version: x is not the number of a version"),
         (["list", "--timeout=0"], "ringserve models list: argument --timeout: 0 is not a number of seconds"),
         (["list", "--socket=a", "--port=1"], "ringserve models list: argument --port: not allowed with argument --socket"),

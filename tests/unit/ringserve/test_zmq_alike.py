@@ -33,6 +33,7 @@ def identifier(number: int) -> bytes:
     signature=names,
     outputs=st.lists(names, max_size=3).map(tuple),
     key=st.one_of(st.none(), names),
+    low=st.booleans(),
     timeout=st.one_of(st.none(), st.floats(0.0001, 1e9)),
     alias=names,
     dtype=st.sampled_from(NUMPY),
@@ -40,12 +41,21 @@ def identifier(number: int) -> bytes:
     numbers=st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3),
 )
 def test_a_template_gives_what_is_packed(
-    which: Any, signature: str, outputs: Any, key: Any, timeout: Any, alias: str, dtype: str, shape: Any, numbers: Any
+    which: Any,
+    signature: str,
+    outputs: Any,
+    key: Any,
+    low: bool,
+    timeout: Any,
+    alias: str,
+    dtype: str,
+    shape: Any,
+    numbers: Any,
 ) -> None:
     templates = RequestTemplates()
     for number in (*numbers, 0, 2**64 - 1):
         array = np.full(shape, number % 2, dtype)
-        operation = Predict(which, signature, {alias: tensor_of(array)}, outputs, key)
+        operation = Predict(which, signature, {alias: tensor_of(array)}, outputs, key, low)
         expected = predict_message(operation, identifier(number), timeout, INLINE)
         assert [templates.message(operation, identifier(number), timeout)] == expected
 

@@ -104,7 +104,7 @@ class RecordsMachine(RuleBasedStateMachine):
 
 
 RecordsMachine.TestCase.settings = settings(
-    deadline=None, max_examples=150, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow]
+    deadline=None, max_examples=100, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow]
 )
 TestRecords = RecordsMachine.TestCase
 

@@ -13,6 +13,7 @@ from shm.doorbell import Doorbell
 from shm.lane import Lane
 from shm.layout import LaneSpec
 from workers.engine import Form, LoadedVersion
+from workers.limits import Limits
 from workers.local_consumer import LocalConsumer
 from workers.local_lane import LocalLane
 from workers.local_meter import LocalMeter
@@ -92,11 +93,12 @@ class LocalRig(Rig):
         form: Form | None = FORM,
         spec: LaneSpec = SPEC,
         most_rows: int = 32,
-        seconds: float = 0.0,
+        seconds: float = 1e-5,
         counts: LocalMeter | None = None,
         keep_bell: bool = False,
+        limits: Limits | None = None,
     ) -> None:
-        super().__init__(version, form=form, spec=spec, most_rows=most_rows, seconds=seconds)
+        super().__init__(version, form=form, spec=spec, most_rows=most_rows, seconds=seconds, limits=limits)
         self._loop_bell = Doorbell.create()
         self.loop = Loop(self._loop_bell)
         self.loop.add(self.queue)

@@ -22,13 +22,17 @@ from shm.layout import Column, LaneSpec
 from shm.packed import PackedTensor
 from shm.producer import FULL, LaneProducer
 from workers.batch_counters import BatchMeter
+from workers.batch_seats import BatchSeats
+from workers.cost_model import CostModel
 from workers.engine import Form, LoadedVersion
+from workers.limits import Limits
 from workers.probe import Report
 from workers.queue import Queue
 from workers.queued_lane import QueuedLane
 from workers.runner import Runner
 
 NOW = 1_000_000  # of the clock that deadlines are measured by
+LONG = 0.1  # seconds a run, as the probe found: in the pool, and a rig learns nothing better
 FLOATS = (1, Column("<f4", ()))
 FORM = Form((FLOATS,), (FLOATS,))
 SPEC = LaneSpec((FLOATS[1],), (FLOATS[1],), rows=256, slots=64, request_bytes=1 << 14, answer_bytes=1 << 14)
@@ -63,15 +67,15 @@ class Front:
         self.producer = LaneProducer(self.lane)
         self.bell = Doorbell.create()
 
-    def submit(self, *values: float, deadline: int = 0) -> int:
+    def submit(self, *values: float, deadline: int = 0, now: int = NOW, flags: int = 0) -> int:
         """One request of these rows."""
-        number = self.producer.submit_rows(0, len(values), [np.array(values, dtype="<f4")], NOW, deadline)
+        number = self.producer.submit_rows(0, len(values), [np.array(values, dtype="<f4")], now, deadline, flags)
         assert number != FULL
         return number
 
-    def submit_packed(self, *values: float, deadline: int = 0) -> int:
+    def submit_packed(self, *values: float, deadline: int = 0, now: int = NOW, flags: int = 0) -> int:
         tensor = PackedTensor(1, (len(values),), np.array(values, dtype="<f4").tobytes())
-        number = self.producer.submit_packed(0, len(values), [tensor], NOW, deadline)
+        number = self.producer.submit_packed(0, len(values), [tensor], now, deadline, flags)
         assert number != FULL
         return number
 
@@ -113,6 +117,15 @@ class Front:
             self.lane.close()
 
 
+class Constant(CostModel):
+    """However long runs take."""
+
+    __slots__ = ()
+
+    def learn(self, rows: int, seconds: float) -> None:
+        pass
+
+
 class Rig:
     """A queue of lanes, as a worker has it; `with` closes all."""
 
@@ -125,17 +138,22 @@ class Rig:
         spec: LaneSpec = SPEC,
         batched: bool = True,
         most_rows: int = 32,
-        seconds: float = 0.0,
+        seconds: float = 1e-5,
         most_in_flight: int = 2,
         signature: str = DEFAULT_SIGNATURE,
         meter: BatchMeter | None = None,
+        limits: Limits | None = None,
+        seats: BatchSeats | None = None,
     ) -> None:
+        """`limits`: None: a number of rows only, `most_rows`."""
         self.version = version
         self.report = Report(form, batched, "", True, seconds, most_rows)
         self.fronts = [Front(spec) for _ in range(fronts)]
         self._signature = signature
         self._spec = spec
         self._meter = meter
+        self._limits = limits
+        self._seats = seats
         self._most_in_flight = most_in_flight
         self._pool = ThreadPoolExecutor(8)
         self.posted: queues.SimpleQueue[Callable[[], None]] = queues.SimpleQueue()
@@ -162,8 +180,18 @@ class Rig:
                 lane.drop()
         runner = Runner(self.version, self._signature, self.report)
         self.queue = Queue(
-            self._signature, self.report, runner, self._pool, self._most_in_flight, self.posted.put, self._meter
+            self._signature,
+            self.report,
+            runner,
+            self._pool,
+            self._most_in_flight,
+            self.posted.put,
+            self._meter,
+            self._limits,
+            self._seats,
         )
+        if self.report.seconds >= LONG:
+            self.queue.economy.cost = Constant(self.report.seconds, self.report.each)
         for number in range(len(self.fronts)) if lanes is None else lanes:
             self.add_lane(number)
 
@@ -171,7 +199,7 @@ class Rig:
         front = self.fronts[number]
         mapped = Lane.attach(os.dup(front.lane.segment.fd), self._spec)
         lane = QueuedLane.make(number, LaneConsumer(mapped), Doorbell(os.dup(front.bell.fd)))
-        self.queue.lanes.append(lane)
+        self.queue.add(lane)
         return lane
 
     @property

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from loop_thread import new_loop, running, until
-from queue_rig import SPEC, Front, Rig, good
+from queue_rig import LONG, SPEC, Front, Rig, good
 from small_version import LIMIT, SmallVersion
-from test_queue_pool import LONG, gated
+from test_queue_pool import gated
 
 from shm.layout import SUBMITTED
+from workers.limits import Limits
 from workers.loop import Loop
 
 loop = new_loop
@@ -105,6 +106,34 @@ def test_a_lane_broken_later(loop: Loop, harm: Harm) -> None:
         assert rig.front.producer.completed == 1
         rig.front.submit(2.0)
         assert not loop.turn()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_came_before_it_in_its_lane_is_run(loop: Loop, packed: bool) -> None:
+    """Where requests are looked at one by one."""
+    with Rig(SmallVersion(), limits=Limits(4, by_deadline=True)) as rig:
+        loop.add(rig.queue)
+        (rig.front.submit_packed if packed else rig.front.submit)(1.0)
+        scribbled(1, position=SPEC.rows)(rig.front)
+        rig.front.submit(2.0)
+        while loop.turn():
+            pass
+        assert rig.queue.lanes == []
+        assert rig.front.producer.completed == 1
+        assert rig.front.answer(0).values == (3.0,)
+
+
+def test_what_other_lanes_hold_is_not_lost_with_it(loop: Loop) -> None:
+    """Their requests had been looked at when it was found out, and are known to the queue alone."""
+    with Rig(SmallVersion(), fronts=3, limits=Limits(4, by_deadline=True)) as rig:
+        loop.add(rig.queue)
+        for front, value in zip(rig.fronts, (1.0, 2.0, 3.0), strict=True):
+            front.submit(value)
+        submitted_beyond_all_numbers(rig.fronts[1])
+        while loop.turn():
+            pass
+        assert [rig.fronts[index].answers()[0].values for index in (0, 2)] == [(3.0,), (7.0,)]
+        assert len(rig.queue.lanes) == 2
 
 
 def test_a_batch_that_runs_in_a_broken_lane_ends_quietly(loop: Loop) -> None:

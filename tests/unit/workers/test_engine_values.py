@@ -92,6 +92,18 @@ def test_rows_of_numbers_come_back_bit_by_bit(identity: LoadedVersion, dtype: st
     assert not target[row : 2 * row].any()
 
 
+@pytest.mark.parametrize("inline", [True, False])
+def test_rows_that_only_fill_the_batch_up_are_written_nowhere(identity: LoadedVersion, inline: bool) -> None:
+    given = values("float")
+    row, count = given[0].nbytes, len(given)
+    source, target = aligned(given.nbytes), aligned(given.nbytes)
+    source[:] = given.reshape(-1).view(np.uint8)
+    function = identity.row_function("float", form_of("float"), inline)
+    assert function.run(count, [address_of(source)], [(count - 2, [address_of(target)])])
+    assert target[: -2 * row].tobytes() == given[:-2].tobytes()
+    assert not target[-2 * row :].any()
+
+
 @pytest.mark.parametrize("dtype", NUMERIC)
 @pytest.mark.parametrize("shape", [(0, 2), (0,), (2, 0, 3), (), (1, 1, 1, 1, 1)])
 def test_shapes_of_any_kind(identity: LoadedVersion, dtype: str, shape: tuple[int, ...]) -> None:

@@ -13,16 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_client import MOST_BYTES, LocalRig
-from queue_rig import FLOATS, FORM, NOW, SPEC, Answer, good
-from small_version import Array, SmallVersion, twice_and_one
-from test_queue_pool import LONG, gated
+from queue_rig import FLOATS, FORM, LONG, NOW, SPEC, Answer, good
+from small_version import LIMIT, Array, SmallVersion, twice_and_one
+from test_queue_pool import gated
 
 from ringserve.errors import Code
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import DESCRIPTOR, PACKED, POSITION_WORD, RELEASED, ROWS_WORD, SUBMITTED, VERDICT_WORD, Column, LaneSpec
 from shm.packed import PackedTensor
 from workers.engine import Answers, Form, RowFunction, Target
-from workers.planner import Action, Piece, first_piece
+from workers.limits import Limits
+from workers.planner import Piece, plan
 from workers.probe import Report
 from workers.queued_lane import Part
 from workers.runner import Runner
@@ -67,10 +68,10 @@ def test_an_error_stays_with_its_request() -> None:
         rig.front.submit(2.0)
         rig.turns()
         assert rig.client.answers() == [
-            good(3.0, packed=True),
+            good(3.0),
             Answer(Code.INVALID_ARGUMENT, text="negative row -1", packed=True),
         ]
-        assert rig.front.answers() == [good(5.0, packed=True)]
+        assert rig.front.answers() == [good(5.0)]
 
 
 def test_packed_requests_are_answered() -> None:
@@ -194,6 +195,52 @@ def test_rows_that_are_run_with_others_do_not_change() -> None:
         assert rig.front.answers() == [good(5.0)]
 
 
+def test_rows_that_are_merged_do_not_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another's packed request. What the client gives up meanwhile, by all its flags, is not run."""
+    version = Scribbling()
+    monkeypatch.setattr(Scribbling, "compute", SmallVersion.compute)
+    with LocalRig(version, limits=Limits(2, by_deadline=True)) as rig:
+        version.rig = rig
+        rig.client.submit(1.0)
+        rig.front.submit_packed(2.0)
+        rig.client.submit(3.0, 4.0, 5.0)
+        rig.turns()
+        assert sorted(version.alone[0]) == [1.0, 2.0]
+        assert rig.client.lane.outputs[0][:4].tolist() == [3.0, 0.0, 0.0, 0.0]
+        assert rig.front.answers() == [good(5.0, packed=True)]
+        assert rig.client.producer.completed == 2
+
+
+def test_rows_in_parts_and_filled_up() -> None:
+    version = SmallVersion()
+    limits = Limits(4, most_request_rows=9, sizes=(2, 4), split=True, by_parameters=True)
+    with LocalRig(version, limits=limits) as rig:
+        rig.client.submit(1.0, 2.0, 3.0, 4.0, 5.0)
+        rig.client.submit_packed(6.0, 7.0)
+        rig.turns()
+        assert rig.client.answers() == [good(3.0, 5.0, 7.0, 9.0, 11.0), good(13.0, 15.0, packed=True)]
+        assert sorted(version.alone) == [[1.0, 2.0, 3.0, 4.0], [5.0, 5.0], [6.0, 7.0]]
+
+
+def test_answers_come_in_the_order_of_the_requests() -> None:
+    """Others may read theirs as soon as they are there; a client looks at the next one only."""
+    version = gated(1.0)
+    with LocalRig(version, limits=Limits(1, by_deadline=True), seconds=LONG) as rig:
+        rig.client.submit(1.0)
+        rig.begin()
+        rig.client.submit(2.0)
+        rig.front.submit(3.0)
+        rig.begin()
+        until = rig.loop.doorbell
+        while not rig.front.producer.completed:
+            assert until.wait(LIMIT)
+            rig.begin()
+        assert (rig.client.producer.completed, rig.client.producer.early) == (0, 0)
+        version.gates[1.0].set()
+        rig.turns()
+        assert rig.client.answers() == [good(3.0), good(5.0)]
+
+
 BOOLS = LaneSpec.for_columns((Column("|b1", (2,)), Column("<f4", ())), (Column("<f4", ()),), slots=8, ring_bytes=1 << 14)
 
 
@@ -207,10 +254,10 @@ def test_bools_are_bools_whatever_the_client_writes() -> None:
         rig.client.producer.submit_rows(0, 3, [columns[0][:3], columns[1][:3]], 1)
         rig.local.consumer.head()
         assert bytes(rig.local.rows_of(0)[0]) == b"\x00\x01\x01\x01\x01\x00"
-        part = Part(rig.local, rig.local.consumer.take(1), Piece(Action.ROWS, 1, 0, 3))
+        part = Part(rig.local, rig.local.consumer.take(1), Piece(1, 0, 3))
         runner = Runner(SmallVersion(), DEFAULT_SIGNATURE, Report(None, True, ""))
         runner._source_bytes = [2, 4]
-        assert runner._gather([part, part])[0].view(np.uint8).reshape(-1).tolist() == [0, 1, 1, 1, 1, 0] * 2
+        assert runner._gather([part, part], 0)[0].view(np.uint8).reshape(-1).tolist() == [0, 1, 1, 1, 1, 0] * 2
 
 
 def test_packed_requests_do_not_change_while_they_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +362,7 @@ def test_packed_requests_that_can_not_be(sent: bytes, text: str) -> None:
         rig.turns()
         first, second = rig.client.answers()
         assert (first.code, first.text, second) == (Code.INVALID_ARGUMENT, text, good(3.0))
-        assert version.alone == []
+        assert version.alone == [[1.0]]
 
 
 def test_tensors_in_one_another() -> None:
@@ -395,13 +442,18 @@ def test_no_words_lead_to_rows_outside_the_columns(words: list[tuple[int, int, i
         descriptor["rows"], descriptor["flags"] = rows & 0xFFFFFFFF, rows >> 32 & 0xFFFFFFFF
         descriptor["deadline"] = deadline
         after += rows & 0xFFFFFFFF
-    piece = first_piece(window, 2, 32)
-    assert 1 <= piece.requests <= len(words)
-    if piece.action is Action.ROWS and 0 < piece.rows <= SPEC.rows - piece.row:  # what `check` lets pass
-        taken = window[: piece.requests]
+    found = plan([(0, window)], 2, 32)
+    assert found.is_odd or found.pieces
+    taken = 0
+    for _, piece in found.pieces:
+        assert 1 <= piece.requests <= len(words) - taken
+        if not 0 < piece.rows <= SPEC.rows - piece.row:  # which `check` does not let pass
+            return
+        requests = window[taken : taken + piece.requests]
         assert piece.row >= 0
-        assert all(int(d["position"]) >= 0 and int(d["position"]) + int(d["rows"]) <= SPEC.rows for d in taken)
-        assert sum(int(d["rows"]) for d in taken) == piece.rows
+        assert all(int(d["position"]) >= 0 and int(d["position"]) + int(d["rows"]) <= SPEC.rows for d in requests)
+        assert sum(int(d["rows"]) for d in requests) == piece.rows
+        taken += piece.requests
 
 
 def many_rows(rig: LocalRig) -> None:
@@ -488,8 +540,9 @@ def test_claimed_rows_do_not_count() -> None:
     with LocalRig(SmallVersion(twice_and_one)) as rig:
         for position, sent in enumerate((message((1, (3,), bytes(12))), b"", message((1, (0,), b"")))):
             raw(rig, sent, position=position * 1024, rows=2**32 - 1)
-        rig.turns()
+        rig.begin()
         assert [record.rows for record in rig.client.batches()] == [3, 1, 1]
+        assert rig.queue.in_flight == 0
 
 
 def test_a_lane_that_goes_leaves_nothing_behind() -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_client import LocalRig
-from queue_rig import SPEC
+from queue_rig import LONG, SPEC
 from small_version import LIMIT, SmallVersion
-from test_queue_pool import LONG, gated
+from test_queue_pool import gated
 
 from ringserve.servable import ServableId
 from shm.counter_families import DURATION, QUEUE, REQUESTS, RUN, TIME_BOUNDS

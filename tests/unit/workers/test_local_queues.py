@@ -27,7 +27,7 @@ from workers.route import Route
 loop = new_loop
 
 ONE = ServableId("m", 1)
-REPORT = Report(FORM, True, "", True, 0.0, 32)
+REPORT = Report(FORM, True, "", True, 1e-5, 32)
 ROUTE = Route(ONE, DEFAULT_SIGNATURE, None)
 
 

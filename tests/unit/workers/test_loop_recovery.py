@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from loop_thread import new_loop, turns
-from queue_rig import Rig, good
+from loop_thread import Clock, Nap, new_clock, new_loop, new_nap, turns
+from queue_rig import LONG, Rig, good
 from small_version import SmallVersion
-from test_queue_pool import LONG, gated
+from test_queue_pool import gated
 
 from ringserve.errors import Code
+from workers.limits import Limits
 from workers.loop import Loop
 
+clock = new_clock
 loop = new_loop
+nap = new_nap
 
 
 def dies(rig: Rig, number: int, count: int) -> None:
@@ -86,6 +89,27 @@ def test_other_queues_wait_for_suspects_and_are_not_forgotten(loop: Loop) -> Non
         turns(loop)
         assert [answer.code for answer in rig.front.answers()] == [Code.INTERNAL, Code.OK]
         assert other.front.answers() == [good(11.0)]
+
+
+def test_a_batch_that_was_held_back_waits_for_suspects_asleep(nap: Nap, clock: Clock) -> None:
+    """Its time comes while a suspect runs, whose end is what it is waited for then."""
+    loop, suspicious, version = nap.loop, gated(1.0), SmallVersion()
+    with Rig(suspicious, seconds=LONG) as rig, Rig(version, limits=Limits(2, timeout=5)) as other:
+        other.front.submit(5.0, now=clock.now)
+        loop.add(other.queue)
+        turns(loop)
+        rig.front.submit(1.0)
+        dies(rig, 0, 1)
+        rig.add_lane(0)
+        loop.add(rig.queue)
+        loop.recover()
+        clock.now += 5
+        loop.run()
+        assert (nap.slept, version.runs) == ([None], 0)
+        suspicious.gates[1.0].set()
+        rig.post()
+        turns(loop)
+        assert (rig.front.answers(), other.front.answers()) == ([good(3.0)], [good(11.0)])
 
 
 def test_only_settled_suspects_hold_up_nobody(loop: Loop) -> None:

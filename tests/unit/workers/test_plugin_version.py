@@ -83,7 +83,9 @@ def test_strings_and_several_tensors_by_alias() -> None:
 
 @given(st.lists(st.tuples(st.floats(width=32), st.floats(width=32)), min_size=1, max_size=12), st.data())
 def test_rows_go_to_their_targets(rows: list[tuple[float, float]], data: st.DataObject) -> None:
-    """Against plain numpy: whatever way the rows are shared out among targets, NaN and all."""
+    """Against plain numpy: whatever way the rows are shared out among targets, NaN and all. Those that only fill the batch
+    up have none.
+    """
     signature = Signature.of({"x": ("float", (-1, 2))}, {"sum": ("float", (-1,)), "x": ("float", (-1, 2))})
 
     def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -92,12 +94,13 @@ def test_rows_go_to_their_targets(rows: list[tuple[float, float]], data: st.Data
     version = PluginVersion(Plugged(compute, signature))
     function = version.row_function(DEFAULT_SIGNATURE, Form((PAIRS,), (FLOATS, PAIRS)), True)
     x = np.array(rows, dtype="<f4")
+    more = np.repeat(x[-1:], data.draw(st.integers(0, 3)), axis=0)
     cuts = sorted(data.draw(st.sets(st.integers(1, len(rows)).filter(lambda cut: cut < len(rows)))) if len(rows) > 1 else [])
     sizes = np.diff([0, *cuts, len(rows)]).tolist()
     sums, copies = [np.zeros(size, "<f4") for size in sizes], [np.zeros((size, 2), "<f4") for size in sizes]
     targets = [(size, [address_of(total), address_of(copy)]) for size, total, copy in zip(sizes, sums, copies, strict=True)]
     with np.errstate(all="ignore"):
-        assert function.run(len(rows), [address_of(x)], targets)
+        assert function.run(len(rows) + len(more), [address_of(np.concatenate([x, more]))], targets)
         np.testing.assert_array_equal(np.concatenate(sums), x[:, 0] - x[:, 1])
     np.testing.assert_array_equal(np.concatenate(copies), x)
 

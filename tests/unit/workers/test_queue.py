@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from queue_rig import NOW, Answer, Rig, good
+from queue_rig import LONG, NOW, Answer, Rig, good
 from small_version import Array, SmallVersion, twice_and_one
 
 from ringserve.errors import Code
+from shm.packed import PackedTensor
 
 EXPIRED = Answer(Code.DEADLINE_EXCEEDED, text="Timed out waiting in the lane", packed=True)
 GONE = Answer(Code.CANCELLED, text="The client went away", packed=True)
@@ -98,7 +99,7 @@ def test_lanes_take_turns(version: SmallVersion) -> None:
         assert all(sorted(order[start : start + 3]) == [0.0, 1.0, 2.0] for start in range(10))
 
 
-def test_rows_on_both_sides_of_the_rings_end_are_two_batches(version: SmallVersion) -> None:
+def test_rows_on_both_sides_of_the_rings_end_share_a_batch(version: SmallVersion) -> None:
     """256 rows: behind the first 220 there is room for 30 more, and the next 15 begin in front again."""
     with Rig(version, most_rows=256) as rig:
         front = rig.front
@@ -111,7 +112,8 @@ def test_rows_on_both_sides_of_the_rings_end_are_two_batches(version: SmallVersi
         front.submit(*[3.0] * 15)
         rig.work()
         assert front.answers() == [good(*[5.0] * 15), good(*[5.0] * 15), good(*[7.0] * 15)]
-        assert list(map(len, version.joined)) == [220, 30, 15]
+        assert version.joined[1] == [2.0] * 30 + [3.0] * 15
+        assert len(version.joined) == 2
 
 
 def test_slots_on_both_sides_of_the_rings_end(version: SmallVersion) -> None:
@@ -121,19 +123,40 @@ def test_slots_on_both_sides_of_the_rings_end(version: SmallVersion) -> None:
                 rig.front.submit(float(value))
             rig.work()
             assert rig.front.answers() == [good(2.0 * value + 1) for value in range(count)]
-        assert list(map(len, version.joined)) == [48, 16, 14, 50, 14, 50, 14, 1]
+        assert list(map(len, version.joined)) == [48, 30, 64, 64, 1]
 
 
-def test_a_packed_request_runs_alone_between_batches(version: SmallVersion) -> None:
+def test_a_packed_request_shares_a_batch_with_rows_of_its_shape(version: SmallVersion) -> None:
     with Rig(version) as rig:
         front = rig.front
         front.submit(1.0)
         front.submit(2.0)
         front.submit_packed(3.0, 4.0)
         front.submit(5.0)
-        assert rig.turns() == 3
+        assert rig.turns() == 1
         assert front.answers() == [good(3.0), good(5.0), good(7.0, 9.0, packed=True), good(11.0)]
-        assert (version.joined, version.alone) == ([[1.0, 2.0], [5.0]], [[3.0, 4.0]])
+        assert (version.joined, version.alone) == ([], [[1.0, 2.0, 3.0, 4.0, 5.0]])
+        front.submit(6.0)
+        front.submit(7.0)
+        rig.work()
+        assert version.joined == [[6.0, 7.0]], "straight from the columns again"
+        front.answers()
+
+
+def test_packed_requests_of_other_shapes_run_by_themselves(version: SmallVersion) -> None:
+    with Rig(version) as rig:
+        front = rig.front
+        front.submit_packed(1.0)
+        wide = [PackedTensor(1, (1, 2), np.array([value, value], "<f4").tobytes()) for value in (2.0, 3.0)]
+        for tensor in wide:
+            front.producer.submit_packed(0, 1, [tensor], NOW)
+        front.producer.submit_packed(0, 1, [PackedTensor(1, (), np.float32(4.0).tobytes())], NOW)
+        front.submit_packed()
+        front.submit(5.0)
+        rig.work()
+        assert [answer.values for answer in front.answers()] == [(3.0,), (5.0, 5.0), (7.0, 7.0), (9.0,), (), (11.0,)]
+        ran: list[object] = list(version.alone)
+        assert sorted(ran, key=str) == [4.0, [1.0, 5.0], [[2.0, 2.0], [3.0, 3.0]], []]
 
 
 def test_a_lane_without_columns(version: SmallVersion) -> None:
@@ -154,7 +177,7 @@ def test_requests_past_their_deadline_are_not_run(version: SmallVersion) -> None
         front.submit(5.0)
         rig.work()
         assert front.answers() == [EXPIRED, good(5.0), EXPIRED, EXPIRED, good(11.0)]
-        assert version.runs == 2
+        assert (version.joined, version.alone) == ([], [[2.0, 5.0]])
 
 
 def test_requests_that_nobody_waits_for_are_not_run(version: SmallVersion) -> None:
@@ -164,8 +187,23 @@ def test_requests_that_nobody_waits_for_are_not_run(version: SmallVersion) -> No
             front.producer.abandon(number)
         front.submit(4.0)
         rig.work()
-        assert front.answers() == [GONE, GONE, GONE, good(9.0)]
-        assert version.joined == [[4.0]]
+        assert front.answers() == [GONE, GONE, EXPIRED, good(9.0)]
+        assert (version.joined, version.alone) == ([], [[4.0]])
+
+
+def test_those_that_are_not_run_are_answered_in_one_turn(version: SmallVersion) -> None:
+    with Rig(version) as rig:
+        front = rig.front
+        for row in range(20):
+            front.submit(float(row), deadline=NOW)
+            front.producer.abandon(front.submit(1.0))
+        assert rig.turn()
+        assert front.producer.completed == 40
+        assert front.bell.wait(0)
+        assert not rig.turn()
+        assert not front.bell.wait(0)
+        assert front.answers() == [EXPIRED, GONE] * 20
+        assert version.runs == 0
 
 
 def test_a_request_that_is_abandoned_too_late_is_answered(version: SmallVersion) -> None:
@@ -199,12 +237,7 @@ def test_a_version_that_makes_fewer_rows() -> None:
         for values in ([1.0], [0.0, 2.0], [0.0], [3.0, 4.0]):
             rig.front.submit(*values)
         rig.work()
-        assert rig.front.answers() == [
-            good(1.0, packed=True),
-            good(2.0, packed=True),
-            good(packed=True),
-            good(3.0, 4.0, packed=True),
-        ]
+        assert rig.front.answers() == [good(1.0), good(2.0, packed=True), good(packed=True), good(3.0, 4.0)]
         rig.front.submit(5.0)
         rig.work()
         assert rig.front.answers() == [good(5.0)], "and by columns again where they fit"
@@ -238,10 +271,10 @@ class Wanted:
     abandoned: bool
 
     def check(self, answer: Answer) -> None:
-        if self.abandoned:
-            assert answer == GONE
-        elif 0 < self.deadline <= NOW:
+        if 0 < self.deadline <= NOW:
             assert answer == EXPIRED
+        elif self.abandoned:
+            assert answer == GONE
         elif min(self.values) < 0:
             text = f"negative row {min(self.values):g}"
             assert (answer.code, answer.text) == (Code.INVALID_ARGUMENT, text)
@@ -264,7 +297,7 @@ WANTED = st.builds(
 def test_every_request_gets_its_own_answer(bursts: list[list[Wanted]], most_rows: int, slow: bool) -> None:
     """Bursts of requests of every kind over two lanes, by the calling thread or the pool."""
     version = SmallVersion(twice_and_one)
-    with Rig(version, fronts=2, most_rows=most_rows, seconds=1.0 if slow else 0.0) as rig:
+    with Rig(version, fronts=2, most_rows=most_rows, seconds=LONG if slow else 1e-5) as rig:
         for burst in bursts:
             for wanted in burst:
                 front = rig.fronts[wanted.lane]
@@ -277,4 +310,4 @@ def test_every_request_gets_its_own_answer(bursts: list[list[Wanted]], most_rows
                 own = [wanted for wanted in burst if wanted.lane == lane]
                 for wanted, answer in zip(own, front.answers(), strict=True):
                     wanted.check(answer)
-    assert all(len(rows) <= max(most_rows, 5) for rows in version.joined)
+    assert all(len(rows) <= max(most_rows, 5) for rows in version.joined + version.alone)

@@ -21,7 +21,9 @@ from ringserve.tensor import BY_NAME
 from shm.layout import Column
 from shm.packed import PackedTensor, pack_strings
 from workers.engine import LoadedVersion
+from workers.limits import Limits
 from workers.probe import Report, probe
+from workers.recorded_requests import RecordedRequests
 from workers.synthetic_warm_up import BUDGET_SECONDS, SyntheticWarmUp, batch_sizes
 from workers.warm_up import WarmUp, warm_up
 
@@ -29,13 +31,16 @@ ROOT = Path(__file__).resolve().parents[3]
 FORMLESS = Report(None, False, "its inputs have no fixed-size rows")
 
 
-def formless(name: str) -> Report:
-    return FORMLESS
+Planned = tuple[Report, Limits]
 
 
-def batched(version: SmallVersion, most_rows: int) -> Callable[[str], Report]:
+def formless(name: str) -> Planned:
+    return FORMLESS, Limits()
+
+
+def batched(version: SmallVersion, most_rows: int) -> Callable[[str], Planned]:
     report = Report(version.form, True, "", most_rows=most_rows)
-    return lambda name: report
+    return lambda name: (report, Limits(most_rows))
 
 
 @given(st.integers(1, 2000))
@@ -55,7 +60,7 @@ def test_a_batched_form_runs_at_every_size() -> None:
 
 def test_what_is_not_batched_was_run_by_the_probe_already() -> None:
     version = SmallVersion()
-    synthetic = SyntheticWarmUp(version, lambda name: Report(version.form, False, "rows matter to each other"))
+    synthetic = SyntheticWarmUp(version, lambda name: (Report(version.form, False, "rows matter to each other"), Limits()))
     synthetic.run()
     assert (version.runs, synthetic.requests, synthetic.notes) == (0, 0, [])
 
@@ -135,23 +140,27 @@ def test_the_default_signature_comes_first_and_tensorflows_own_not_at_all() -> N
 def test_a_failed_run_fails_no_load(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     version = RecordingVersion(signature("a"), signature("b"), error=ServingError(Code.INTERNAL, ""))
-    made = warm_up(version, str(tmp_path), ServerOptions(), formless)
+    made = warm_up(version, str(tmp_path), ServerOptions(), RecordedRequests(), formless)
     assert made == WarmUp("synthetic", 2, made.seconds, ("signature a: INTERNAL", "signature b: INTERNAL"))
     file = tmp_path / "assets.extra/tf_serving_warmup_requests"
     assert f"No warmup data file found at {file}: 2 made-up requests run in 0.00 s; signature a: INTERNAL" in caplog.text
 
 
-def probed(version: LoadedVersion) -> Callable[[str], Report]:
+def probed(version: LoadedVersion) -> Callable[[str], Planned]:
     """What the probe says of rows as they are declared."""
 
-    def report(name: str) -> Report:
+    def plan(name: str) -> Planned:
+        report = report_of(name)
+        return report, Limits(report.most_rows if report.batched else 1)
+
+    def report_of(name: str) -> Report:
         specs = version.signatures[name].inputs
         inputs = [(spec.dtype.number, Column(spec.dtype.numpy, spec.row)) for spec in specs if spec.row is not None]
         if len(inputs) < len(specs) or any(not spec.dtype.numpy for spec in specs):
             return FORMLESS
         return probe(version, name, inputs)
 
-    return report
+    return plan
 
 
 def test_what_changes_the_model_is_left_out_and_noted() -> None:
@@ -159,11 +168,11 @@ def test_what_changes_the_model_is_left_out_and_noted() -> None:
     version.changing = {"train"}
     asked: list[str] = []
 
-    def report(name: str) -> Report:
+    def plan(name: str) -> Planned:
         asked.append(name)
-        return FORMLESS
+        return FORMLESS, Limits()
 
-    synthetic = SyntheticWarmUp(version, report)
+    synthetic = SyntheticWarmUp(version, plan)
     synthetic.run()
     assert [name for name, _ in version.runs] == asked == ["predict"]
     assert synthetic.notes == ["signature train: left out, as it changes the model's state"]
@@ -179,7 +188,7 @@ def test_real_models(models: Path, name: str) -> None:
     folder = str(models / name / "1")
     version = make_engine().load(folder)
     try:
-        made = warm_up(version, folder, ServerOptions(), probed(version))
+        made = warm_up(version, folder, ServerOptions(), RecordedRequests(), probed(version))
     finally:
         version.unload()
     assert (made.source, made.notes) == ("synthetic", ())
@@ -191,7 +200,7 @@ def test_upstreams_own_models_whose_examples_can_not_be_made_up() -> None:
     folder = str(ROOT / "tests/data/saved_model_half_plus_two_tf2_cpu/00000123")
     version = make_engine().load(folder)
     try:
-        made = warm_up(version, folder, ServerOptions(), probed(version))
+        made = warm_up(version, folder, ServerOptions(), RecordedRequests(), probed(version))
     finally:
         version.unload()
     assert made.requests >= 6

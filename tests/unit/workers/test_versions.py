@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
 
 import pytest
 from small_version import LIMIT, Array, SmallVersion
 
+from ringserve.batching_parameters import BatchingParameters
 from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
 from ringserve.servable import ServableId
 from ringserve.signature import DEFAULT_SIGNATURE
 from shm.layout import Column
 from workers.engine import Inputs, LoadedVersion
+from workers.limits import Limits
 from workers.platforms import Loaded
 from workers.probe import Report
+from workers.recorded_requests import RecordedRequests
 from workers.versions import Versions
 from workers.warm_up import WarmUp
 
@@ -135,6 +139,87 @@ def test_no_version_is_unloaded_while_it_is_probed() -> None:
     assert version.unloaded
 
 
+def test_what_was_found_out_so_far() -> None:
+    version = SmallVersion()
+    versions = versions_of(path=version)
+    assert versions.reports(ONE) == {}
+    load(versions, ONE, "path")
+    declared = versions.declared(ONE, DEFAULT_SIGNATURE)
+    other = versions.report(ONE, DEFAULT_SIGNATURE, ())
+    found = versions.reports(ONE)
+    assert found == {
+        (DEFAULT_SIGNATURE, None): declared,
+        (DEFAULT_SIGNATURE, (version.column,)): declared,
+        (DEFAULT_SIGNATURE, ()): other,
+    }
+    found.clear()
+    assert versions.reports(ONE), "it is a copy"
+    versions.unload(ONE)
+    assert versions.reports(ONE) == {}
+
+
+def write_parameters(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    (folder / "batching_params.pbtxt").write_text(text)
+    return folder
+
+
+def test_without_batching_a_version_has_no_parameters(tmp_path: Path) -> None:
+    path = str(write_parameters(tmp_path / "1", "max_batch_size { value: 0 }"))
+    versions = versions_of(**{path: SmallVersion()})
+    load(versions, ONE, path)
+    assert versions.parameters(ONE) is None
+    assert versions.parameters(TWO) is None
+
+
+def test_parameters_of_the_server_and_of_a_version(tmp_path: Path) -> None:
+    own = str(write_parameters(tmp_path / "1", "max_batch_size { value: 7 }"))
+    options = ServerOptions(enable_model_warmup=False, enable_batching=True, enable_per_model_batching_parameters=True)
+    versions = Versions(SmallPlatforms(**{own: SmallVersion(), "none": SmallVersion(), "table": SmallVersion()}), options)
+    load(versions, ONE, own)
+    load(versions, TWO, "none")
+    found = versions.parameters(ONE)
+    assert found is not None and found.max_batch_size == 7
+    assert versions.parameters(TWO) is None, "it is not batched"
+    versions.unload(ONE)
+    assert versions.parameters(ONE) is None
+    versions.unload(TWO)
+    versions.load(TWO, "table", "lookup_table", {})
+    assert versions.parameters(TWO) == BatchingParameters()
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("max_batch_size { value: 0 }", "input_batch_size_limit must be positive; was 0"),
+        ("no parameters", "Invalid protobuf file: "),
+    ],
+)
+def test_a_version_with_wrong_parameters_is_not_loaded(tmp_path: Path, text: str, error: str) -> None:
+    path = str(write_parameters(tmp_path / "1", text))
+    options = ServerOptions(enable_batching=True, enable_per_model_batching_parameters=True)
+    version = SmallVersion()
+    versions = Versions(SmallPlatforms(**{path: version}), options)
+    with pytest.raises(ServingError) as caught:
+        load(versions, ONE, path)
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message.startswith(error)
+    assert version.unloaded
+    assert versions.find(ONE) is None
+
+
+def test_wrong_parameters_of_the_server_fail_every_version(tmp_path: Path) -> None:
+    file = tmp_path / "batching.config"
+    file.write_text("batch_timeout_micros { value: -1 }")
+    options = ServerOptions(enable_batching=True, batching_parameters_file=str(file))
+    versions = Versions(SmallPlatforms(path=SmallVersion()), options)
+    with pytest.raises(ServingError, match="batch_timeout_micros must be non-negative; was -1"):
+        load(versions, ONE, "path")
+    file.write_text("nothing that can be read")
+    with pytest.raises(ServingError, match="Invalid protobuf file"):
+        Versions(SmallPlatforms(), options)
+
+
 def test_what_is_known_waits_for_no_probe() -> None:
     slow, begun, gate = held_up()
     versions = versions_of(known=SmallVersion(), slow=slow)
@@ -222,9 +307,17 @@ def test_a_warm_up_that_fails_gives_everything_back(monkeypatch: pytest.MonkeyPa
 def test_the_warm_up_learns_how_signatures_take_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Report] = []
 
-    def warms(version: LoadedVersion, path: str, options: ServerOptions, report_of: Callable[[str], Report]) -> WarmUp:
+    def warms(
+        version: LoadedVersion,
+        path: str,
+        options: ServerOptions,
+        recorded: RecordedRequests,
+        plan: Callable[[str], tuple[Report, Limits]],
+    ) -> WarmUp:
         assert (version, path, options.enable_model_warmup) == (small, "path", False)
-        seen.append(report_of(DEFAULT_SIGNATURE))
+        report, limits = plan(DEFAULT_SIGNATURE)
+        assert limits.joins
+        seen.append(report)
         return WarmUp("file", 3, 0.5)
 
     monkeypatch.setattr("workers.versions.warm_up", warms)

@@ -34,7 +34,9 @@ from ringserve.errors import Code, ServingError
 from ringserve.options import ServerOptions
 from ringserve.protos import message_module
 from workers.engine import LoadedVersion
+from workers.limits import Limits
 from workers.probe import Report
+from workers.recorded_requests import RecordedRequests
 from workers.warm_up import WarmUp, warm_up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,13 +48,13 @@ GOOD = predict_log({"x": tensor_proto([1, 2])})
 TWO = examples_input(example(x=1), example(x=2))
 
 
-def no_report(name: str) -> Report:
+def no_plan(name: str) -> tuple[Report, Limits]:
     raise AssertionError("with a file nothing is probed")
 
 
 def replay(folder: Path, version: LoadedVersion, *logs: Any, **options: Any) -> WarmUp:
     write_file(folder, framed(*[one.SerializeToString() for one in logs]))
-    return warm_up(version, str(folder), ServerOptions(**options), no_report)
+    return warm_up(version, str(folder), ServerOptions(**options), RecordedRequests(), no_plan)
 
 
 def refusal(folder: Path, version: LoadedVersion, *logs: Any, **options: Any) -> tuple[Code, str]:
@@ -139,7 +141,7 @@ def test_a_thousand_records_are_the_most_and_the_next_is_still_run(tmp_path: Pat
 def test_a_record_that_is_no_message(tmp_path: Path) -> None:
     file = write_file(tmp_path, framed(GOOD.SerializeToString(), b"\xffabc"))
     with pytest.raises(ServingError) as caught:
-        warm_up(RecordingVersion(*NAMED), str(tmp_path), ServerOptions(), no_report)
+        warm_up(RecordingVersion(*NAMED), str(tmp_path), ServerOptions(), RecordedRequests(), no_plan)
     assert caught.value.code is Code.INVALID_ARGUMENT
     assert caught.value.message == f"Failed to parse warmup record: \\xffabc from {file}"
 
@@ -147,7 +149,7 @@ def test_a_record_that_is_no_message(tmp_path: Path) -> None:
 def test_a_file_of_something_else(tmp_path: Path) -> None:
     write_file(tmp_path, GOOD.SerializeToString() * 3)
     with pytest.raises(ServingError) as caught:
-        warm_up(RecordingVersion(*NAMED), str(tmp_path), ServerOptions(), no_report)
+        warm_up(RecordingVersion(*NAMED), str(tmp_path), ServerOptions(), RecordedRequests(), no_plan)
     assert caught.value.code is Code.DATA_LOSS
     assert caught.value.message == (
         "corrupted record at 0 (Is this even a TFRecord file?). Please verify your warmup data is in TFRecord format."
@@ -331,10 +333,11 @@ def test_a_file_is_read_without_tensorflow_itself(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, 'tests/unit/workers')\n"
         "from recording_version import RecordingVersion, signature\n"
         "from ringserve.options import ServerOptions\n"
+        "from workers.recorded_requests import RecordedRequests\n"
         "from workers.warm_up import warm_up\n"
         "version = RecordingVersion(signature('serving_default', x='float'))\n"
         "assert 'tensorflow' not in sys.modules and 'google.protobuf' not in sys.modules, 'before there is a file'\n"
-        "assert warm_up(version, sys.argv[1], ServerOptions(), None).requests == 1\n"
+        "assert warm_up(version, sys.argv[1], ServerOptions(), RecordedRequests(), None).requests == 1\n"
         "assert 'libtensorflow' not in open('/proc/self/maps').read()\n"
     )
     done = subprocess.run(

@@ -173,6 +173,44 @@ def test_a_tensorflow_model(worker: RunningWorker, models: Path) -> None:
     worker.unload("half")
 
 
+def explained(worker: RunningWorker, name: str) -> dict[str, Message]:
+    """What it says of each form of the default signature, by the form's inputs."""
+    queues = worker.call("explain", servable=[name, 1])["queues"]
+    return {repr(entry["inputs"]): entry for entry in queues if entry["signature"] == "serving_default"}
+
+
+def test_it_explains_how_it_batches(worker: RunningWorker, models: Path, folder: str) -> None:
+    worker.load("half", str(models / "half_plus_two" / "1"), "tensorflow")
+    ((inputs, entry),) = explained(worker, "half").items()
+    assert (inputs, entry["batched"], entry["mode"]) == ("None", True, "adaptive")
+    assert entry["reason"] == "rows run alone and together gave the same answers"
+    assert entry["max_rows"] > 1
+    assert entry["fixed_us"] > 0
+    other = [[1, "<f4", [3]]]
+    report = worker.call("form", servable=["half", 1], signature="serving_default", inputs=other)
+    found = explained(worker, "half")
+    assert found.keys() == {"None", repr(other)}
+    told = found[repr(other)]
+    assert (told["batched"], told["reason"], told["max_rows"]) == (report["batched"], report["reason"], report["most_rows"])
+    worker.unload("half")
+    worker.load("table", folder, "lookup_table")
+    (entry,) = explained(worker, "table").values()
+    assert not entry["batched"]
+    assert entry["reason"].startswith("a run on synthetic rows failed: Key "), "which are no keys of that table"
+    worker.unload("table")
+
+
+def test_what_it_does_not_hold_is_not_explained(worker: RunningWorker) -> None:
+    assert error(worker.call("explain", servable=["nobody", 1])) == (
+        Code.NOT_FOUND,
+        "This worker does not hold {name: nobody version: 1}",
+    )
+    worker.call("absent", servable=["lost", 1], reason="no disk")
+    code, text = error(worker.call("explain", servable=["lost", 1]))
+    assert (code, text) == (Code.UNAVAILABLE, "The version could not be loaded again after a crash: no disk")
+    worker.unload("lost")
+
+
 def test_lanes_of_a_front_end_share_its_doorbell(worker: RunningWorker, folder: str) -> None:
     worker.load("table", folder, "lookup_table")
     route: Message = {"servable": ["table", 1], "signature": "serving_default", "inputs": None}
