@@ -6,6 +6,9 @@ in which the worker's doorbell is heard. Everything else (large bodies, other pa
 aiohttp's way.
 
 While a request is on the short way, aiohttp's own loop is kept asleep: the future that it waits for is out of its reach.
+
+Of a request whose head is known (`known_heads.py`), aiohttp's parser sees nothing at all. Many clients send the body behind
+the head, in a piece of its own: such a request is held for a moment, to be taken as a whole.
 """
 
 from __future__ import annotations
@@ -19,17 +22,18 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod
-from aiohttp.http_parser import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from frontend.rest.compression import MOST_AT_ONCE, compressed
 from frontend.rest.exchange import Exchange
+from frontend.rest.held_request import MOST_HELD, HeldRequest
 from frontend.rest.http_reply import HttpReply, head, write
+from frontend.rest.known_heads import Boundary, KnownHead, plain_target
 from frontend.rest.reply import Reply, page
 from frontend.rest.site import Site
-from frontend.rest.target import INFERENCE, parse_target
+from frontend.rest.stall_watch import StallWatch
 from ringserve.errors import ServingError
 
 _logger = logging.getLogger(__name__)
@@ -37,7 +41,6 @@ _logger = logging.getLogger(__name__)
 _REQUEST_LINE: Final = re.compile(r"[A-Za-z]{1,20} [^ ]+ HTTP/1")  # in aiohttp's text: HTTP, but for its verb
 
 KEEP_ALIVE_SECONDS: Final = 75.0
-STALLED_SECONDS: Final = 50.0  # without a byte taken by a client that is being answered: upstream's limit
 #: Of a body that its reader has not taken yet; at twice that much reading stops. With aiohttp's 64 KiB it stops and goes on
 #: with each piece that the loop reads.
 _READ_BYTES: Final = 512 << 10
@@ -47,7 +50,7 @@ _MOST_UNSENT: Final = 64 << 10  # bytes of former answers, beyond which a client
 class Connection(RequestHandler):
     """One request at a time, in the order in which they came."""
 
-    __slots__ = ("_drained", "_exchange", "_parked", "_site", "_stall", "_unsent", "_waiting", "miscounted")
+    __slots__ = ("_boundary", "_drained", "_exchange", "_held", "_parked", "_site", "_stall", "_waiting", "miscounted")
 
     def __init__(self, server: web.Server, site: Site, **settings: Any) -> None:
         super().__init__(server, **settings)
@@ -56,18 +59,52 @@ class Connection(RequestHandler):
         self._waiting: asyncio.Task[None] | None = None  # for what it can't be told of
         self._parked: asyncio.Future[None] | None = None  # what aiohttp's loop waits for, meanwhile
         self._drained: asyncio.Future[None] | None = None  # there is none on the short way any more
-        self._stall: asyncio.TimerHandle | None = None
-        self._unsent = 0
+        self._stall = StallWatch(self._loop)
+        self._boundary = Boundary(site.heads)
+        self._held = HeldRequest(self._loop)
         self.miscounted = False  # has the parser perhaps, since a request was taken before its body was whole?
 
     def data_received(self, data: bytes) -> None:
+        held = self._held.data
         waiter = self._waiter
-        if waiter is None or waiter.done():  # a request is being answered; or one is parsed already and about to be
-            super().data_received(data)
-            return
-        self._waiter = None
+        is_next = waiter is not None and not waiter.done() and not self._messages  # none before it, not even about to begin
+        if is_next and self._boundary.reached and self._is_ready:
+            whole = held + data
+            known, end = self._site.heads.find(whole)
+            if known is not None:
+                missing = end + known.length - len(whole)
+                if not missing:
+                    if held:
+                        self._held.take()
+                    self._take(known, whole[end:])
+                    return
+                if 0 < missing <= known.length <= MOST_HELD:
+                    self._held.hold(whole, self._give_up_holding)
+                    return
+        if held:
+            self._parse(self._held.take())  # by itself: what comes behind may be no HTTP, for which this is not to blame
+        self._parse(data)
+
+    def _take(self, known: KnownHead, body: bytes) -> None:
+        self._parked, self._waiter = self._waiter, None
+        self._begin(Exchange(self._site, known.target, known.headers, time.monotonic_ns()), body)
+
+    def _give_up_holding(self) -> None:
+        """The parser's, whatever comes next."""
+        if self._held.data:
+            self._parse(self._held.take())
+
+    def _process_keepalive(self) -> None:
+        """aiohttp's timer: who has sent a part of a request is not idle."""
+        self._give_up_holding()
+        super()._process_keepalive()
+
+    def _parse(self, data: bytes) -> None:
+        waiting = len(self._messages)
+        waiter, self._waiter = self._waiter, None  # aiohttp's loop is not to be woken for what goes the short way
         try:
             super().data_received(data)
+            self._boundary.passed(data, self._messages, waiting)
         finally:
             self._waiter = waiter
         self._advance()
@@ -100,26 +137,15 @@ class Connection(RequestHandler):
 
     def _short(self, message: Any, payload: Any) -> Any:
         """What the request asks for, if it can go the short way; else None."""
+        if not self._is_ready or not payload.is_eof() or payload.exception() is not None:
+            return None
+        return plain_target(message)
+
+    @property
+    def _is_ready(self) -> bool:
+        """Is there a client that takes its answers? For one that is slow to do so aiohttp waits."""
         transport = self.transport
-        if (
-            type(message) is not RawRequestMessage
-            or message.method != "POST"
-            or message.should_close
-            or message.version != HttpVersion11
-            or message.upgrade
-            or hdrs.CONTENT_ENCODING in message.headers
-            or not payload.is_eof()
-            or payload.exception() is not None
-            or transport is None
-            or self._paused  # the client is slow to take its answers: aiohttp waits for it
-            or transport.get_write_buffer_size() > _MOST_UNSENT
-        ):
-            return None
-        try:
-            target = parse_target("POST", message.path)
-        except ServingError:
-            return None
-        return target if target is not None and target.what in INFERENCE else None
+        return transport is not None and not self._paused and transport.get_write_buffer_size() <= _MOST_UNSENT
 
     def _consumed(self) -> None:
         """The parser may go on, where it stopped for many requests that wait."""
@@ -213,34 +239,19 @@ class Connection(RequestHandler):
             self._loop.call_soon(self._advance)
 
     def pause_writing(self) -> None:
-        """The client takes its answers too slowly: it need not be fast, but it has to take some."""
+        """The client takes its answers too slowly."""
         super().pause_writing()
-        self._watch()
+        if self.transport is not None:
+            self._stall.begin(self.transport)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
-
-    def _watch(self) -> None:
-        transport = self.transport
-        if transport is not None:
-            self._unsent = transport.get_write_buffer_size()
-            self._stall = self._loop.call_later(STALLED_SECONDS, self._check_progress)
-
-    def _check_progress(self) -> None:
-        transport = self.transport
-        if transport is not None and transport.get_write_buffer_size() >= self._unsent:
-            transport.abort()
-        else:
-            self._watch()
+        self._stall.end()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """A client that goes away frees its place in the lane."""
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+        self._stall.end()
+        self._held.take()
         self._give_up()
         super().connection_lost(exc)
 
@@ -259,6 +270,7 @@ class Connection(RequestHandler):
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
         """Finish what has begun, for as long as `timeout` lets it (in s), and close."""
+        self._give_up_holding()
         if self._parked is not None:
             until = self._loop.time() + (timeout or 0)
             self._drained = self._loop.create_future()

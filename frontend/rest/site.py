@@ -8,6 +8,7 @@ from typing import Final
 from frontend.bodies.negotiation import BodyOptions
 from frontend.front_end import FrontEnd
 from frontend.rest.body_memory import BodyMemory
+from frontend.rest.known_heads import KnownHeads
 from frontend.rest.reply import Reply
 from ringserve.options import ServerOptions
 
@@ -28,6 +29,7 @@ class Site:
         self.timeout = max(options.rest_api_timeout_in_ms, 0) * 1_000_000  # ns, 0: none
         self.most_bytes = options.max_request_bytes
         self.bodies = BodyMemory(_BODIES_AT_A_TIME * options.max_request_bytes)
+        self.heads = KnownHeads()
         self.check_method = options.enable_signature_method_name_check
         self.body_options = BodyOptions(
             most_bytes=options.max_request_bytes,

@@ -14,6 +14,7 @@ from front_end_stage import M1, Stage, stage, until
 from rest_stage import PREDICT, RawClient, raw_client, served
 from worker_side import WorkerSide, on_loop
 
+from frontend.rest.held_request import HELD_SECONDS
 from ringserve.options import ServerOptions
 
 ONE = '{"instances": [1]}'
@@ -28,6 +29,18 @@ async def answered(on: Stage, worker: WorkerSide, count: int = 1) -> None:
 def value(body: bytes) -> float:
     (found,) = json.loads(body)["predictions"]
     return float(found)
+
+
+def head_of(body: str) -> bytes:
+    """As `RawClient.send` writes it."""
+    return f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+
+
+async def learned(on: Stage, worker: WorkerSide, client: RawClient) -> None:
+    """A first request, which makes its head known."""
+    client.send(ONE)
+    await answered(on, worker)
+    await client.answer()
 
 
 @on_loop
@@ -54,7 +67,7 @@ async def test_requests_sent_before_the_first_is_answered() -> None:
         _, worker = await on.open()
         for number in (1, 2):
             client.send(f'{{"instances": [{number}]}}')
-        client.writer.write(f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(ONE)}\r\n\r\n".encode())
+        client.writer.write(head_of(ONE))
         for number in (1, 2):
             await until(lambda: worker.consumer.waiting)
             assert worker.consumer.waiting == 1, "the next waits for its turn"
@@ -240,7 +253,7 @@ async def test_connections_without_requests_are_closed(monkeypatch: pytest.Monke
 
 @on_loop
 async def test_a_client_that_does_not_read_its_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frontend.rest.connection.STALLED_SECONDS", 0.1)
+    monkeypatch.setattr("frontend.rest.stall_watch.STALLED_SECONDS", 0.1)
     async with stage() as on, served(on) as port, raw_client(port) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         lost = False
@@ -451,3 +464,60 @@ async def test_every_request_is_counted() -> None:
             ("", "", "", "", "REST", "INVALID_ARGUMENT"): 1,
             ("", "", "", "", "REST", "FAILED_PRECONDITION"): 1,
         }
+
+
+@on_loop
+async def test_a_body_behind_its_head() -> None:
+    """As many clients send it: in a piece of its own. The first request makes the head known."""
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        for number in range(10, 15):
+            body = f'{{"instances": [{number}]}}'
+            client.writer.write(head_of(body))
+            await client.writer.drain()
+            await asyncio.sleep(0)
+            client.writer.write(body.encode())
+            await answered(on, worker)
+            assert value((await client.answer()).body) == 2 * number
+
+
+@on_loop
+async def test_a_slow_body_behind_a_known_head() -> None:
+    """It is held no longer than a moment; what then comes is the parser's, also the next request's beginning."""
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        await learned(on, worker, client)
+        client.writer.write(head_of(ONE) + ONE[:5].encode())
+        await asyncio.sleep(3 * HELD_SECONDS)  # a client that is slow: this is no wait for a condition
+        client.writer.write(ONE[5:].encode())
+        client.send('{"instances": [3]}')
+        for expected in (2, 6):
+            await answered(on, worker)
+            assert value((await client.answer()).body) == expected
+
+
+@on_loop
+async def test_a_client_that_leaves_in_the_middle_of_a_known_request() -> None:
+    async with stage() as on, served(on) as port:
+        _, worker = await on.open()
+        async with raw_client(port) as client:
+            await learned(on, worker, client)
+            client.writer.write(head_of(ONE) + ONE[:5].encode())
+        async with raw_client(port) as client:
+            client.send(ONE)
+            await answered(on, worker)
+            assert value((await client.answer()).body) == 2
+        assert worker.consumer.waiting == 0
+
+
+@on_loop
+async def test_a_known_head_with_more_than_its_body() -> None:
+    """Two requests in one piece, whose head is known."""
+    async with stage() as on, served(on) as port, raw_client(port) as client:
+        _, worker = await on.open()
+        await learned(on, worker, client)
+        client.send('{"instances": [3]}')
+        client.send('{"instances": [4]}')
+        for expected in (6, 8):
+            await answered(on, worker)
+            assert value((await client.answer()).body) == expected
