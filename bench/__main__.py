@@ -14,9 +14,11 @@ from types import FrameType
 from typing import Final
 
 from bench import (
+    batching_modes,
     grpc_image,
     grpc_predict,
     grpc_stream,
+    image_batches,
     json_bodies,
     load_isolation,
     local_image,
@@ -24,6 +26,7 @@ from bench import (
     many_models,
     mosec_comparison,
     new_version,
+    overload,
     reload_memory,
     rest,
     rest_image,
@@ -40,6 +43,7 @@ from bench.topology import Settings, SkippedError, Topology
 _MODULES: Final = (
     *(ring, rest, grpc_predict, grpc_stream, zmq_predict, shm_predict),
     *(json_bodies, rest_image, grpc_image, local_image, start),
+    *(image_batches, batching_modes, overload),
     *(load_isolation, new_version, many_models, reload_memory, mosec_comparison),
 )
 _TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}
@@ -124,13 +128,14 @@ def _parser() -> argparse.ArgumentParser:
         "python -m bench",
         description="Measures ringserve, each topology beside its floor.",
         epilog=f"Measured when none is named: {short}. "
-        f"These take minutes or the network, and are measured only when named or with --all: {long}.",
+        f"These take minutes or the network, and are measured only when named or with --all: {long}. "
+        "Longer and more runs (--seconds 3 --repeat 5) are felt less by what else the machine does.",
     )
     parser.add_argument("names", nargs="*", type=_topology, metavar="NAME", help="topologies to measure; see below")
     parser.add_argument("--only", nargs="+", type=_topology, default=[], metavar="NAME", help="the same as naming them")
     parser.add_argument("--all", action="store_true", help="the long ones too")
-    parser.add_argument("--repeat", type=_positive, default=5, help="repetitions of each [5]")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each run under load [3]")
+    parser.add_argument("--repeat", type=_positive, default=3, help="repetitions of each [3]")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each run under load [1]")
     parser.add_argument("--generator", choices=["auto", "own", "wrk"], default="auto", help="of REST load [auto]")
     parser.add_argument(
         "--perf_analyzer",

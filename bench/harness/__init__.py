@@ -1,0 +1,1 @@
+"""The load harness: `ringserve bench load` and what else measures any server through it."""
