@@ -1,0 +1,1 @@
+"""The comparison with what else serves TensorFlow's models from Python: `python -m bench.peers`."""
