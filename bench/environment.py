@@ -17,8 +17,8 @@ BUILD: Final = Path(__file__).resolve().parents[1] / "build"
 _SECONDS: Final = 300.0  # for each command
 
 
-def environment_python(folder: Path, packages: Sequence[str], whose: str) -> Path:
-    """The interpreter of an environment with these packages.
+def environment_python(folder: Path, packages: Sequence[str], whose: str, interpreter: str = sys.executable) -> Path:
+    """The interpreter of an environment with these packages, made from `interpreter`, which need not have pip.
 
     Raises SkippedError, with the name of `whose` environment it is, when it can't be made, as without a network.
     """
@@ -27,8 +27,9 @@ def environment_python(folder: Path, packages: Sequence[str], whose: str) -> Pat
     wanted = "\n".join(packages)
     if not installed.is_file() or installed.read_text(encoding="utf-8") != wanted:
         why = f"{whose}'s environment can't be made, which takes the package registry"
-        run_or_skip([sys.executable, "-m", "venv", "--clear", str(folder)], why)
-        run_or_skip([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], why)
+        install = ["install", "--quiet", "--disable-pip-version-check", *packages]
+        run_or_skip([interpreter, "-m", "venv", "--clear", "--without-pip", str(folder)], why)
+        run_or_skip([sys.executable, "-m", "pip", "--python", str(python), *install], why)
         installed.write_text(wanted, encoding="utf-8")
     return python
 

@@ -34,6 +34,15 @@ def image_runs(model: Path, side: int, copies: int = 0) -> Iterator[Callable[[fl
 
 
 @contextmanager
+def batch_runs(model: Path, rows: Path, sweep_seconds: float) -> Iterator[tuple[Callable[[float], float], int]]:
+    """A function that runs batches of a model's rows, in a process of its own, for so many seconds: rows per second; and
+    how many rows a batch has. Sizes are tried for `sweep_seconds` each.
+    """
+    with _asked(["bench.batch_runs", "--model", str(model), "--rows", str(rows)]) as measure:
+        yield measure, round(measure(sweep_seconds))
+
+
+@contextmanager
 def socket_sink(size: int) -> Iterator[int]:
     """The port of a server that takes so many bytes, answers with one, and takes the next."""
     command = [sys.executable, "-m", "bench.socket_sink", "--size", str(size)]

@@ -115,7 +115,7 @@ def _isolation(name: str, what: str, full: bool) -> Topology:
                     add(mine, loads)
                     settings.say(line(loads))
 
-    return Topology(name, what, measure, long=True)
+    return Topology(name, what, measure, long=full)
 
 
 def _full_load(settings: Settings, target: Target, right: bytes) -> PhasedLoad | WrkPhases:

@@ -14,7 +14,7 @@ class VersionFolders:
     def __init__(self, base: Path, source: Path) -> None:
         self.base = base
         self._source = source
-        base.mkdir(parents=True)
+        base.mkdir(parents=True, exist_ok=True)
 
     def publish(self, version: int) -> float:
         """Make the version appear: the time (monotonic, s) just before the rename. Raises OSError when it is there."""

@@ -18,8 +18,8 @@ from bench.half_plus_two import NAME
 
 _PERIOD: Final = 7919  # values are below it: exact in float32, and half of them too
 _BLOCK: Final = 1 << 18  # bytes of messages that are made at once
-_ID_FIELD: Final = b"\xa2id\xc4\x08"  # "id": eight bytes
-_ID_BYTES: Final = 8
+ID_FIELD: Final = b"\xa2id\xc4\x08"  # "id": eight bytes
+ID_BYTES: Final = 8
 _FLOAT_BYTES: Final = 4
 
 Numbers = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ class Requests:
         """`rows`: of the one input; where there are several, each is a request of its own ("each")."""
         self.rows = rows
         fields: dict[str, Any] = {"v": 1, "model": NAME, **({"each": True} if rows > 1 else {})}
-        fields |= {"id": bytes(_ID_BYTES), "inputs": [["x", "float", [rows], bytes(rows * _FLOAT_BYTES)]]}
+        fields |= {"id": bytes(ID_BYTES), "inputs": [["x", "float", [rows], bytes(rows * _FLOAT_BYTES)]]}
         self._form = _Form(msgpack.packb(fields), rows)
 
     def messages(self) -> Iterator[bytes]:
@@ -106,8 +106,8 @@ class _Form:
         self.sample = sample
         self._template = np.frombuffer(sample, np.uint8)
         self._rows = rows
-        begin = sample.index(_ID_FIELD) + len(_ID_FIELD)
-        self._id = slice(begin, begin + _ID_BYTES)
+        begin = sample.index(ID_FIELD) + len(ID_FIELD)
+        self._id = slice(begin, begin + ID_BYTES)
         self._floats = slice(len(sample) - rows * _FLOAT_BYTES, len(sample))
         self._same = np.ones(len(sample), dtype=bool)
         self._same[self._id] = self._same[self._floats] = False
@@ -115,7 +115,7 @@ class _Form:
     def joined(self, numbers: Numbers) -> bytes:
         """The messages of these numbers, one after the other."""
         columns = np.tile(self._template, (len(numbers), 1))
-        columns[:, self._id] = numbers.astype(">i8").view(np.uint8).reshape(-1, _ID_BYTES)
+        columns[:, self._id] = numbers.astype(">i8").view(np.uint8).reshape(-1, ID_BYTES)
         columns[:, self._floats] = self.values(numbers).view(np.uint8)
         return columns.tobytes()
 

@@ -138,6 +138,7 @@ def test_every_topology_of_the_design_is_there() -> None:
     names |= {"grpc-c1", "grpc-c32", "grpc-c32-f2", "grpc-stream", "grpc-image"}
     names |= {"zmq-stream", "zmq-pingpong", "zmq-each", "zmq-client-stream", "shm-pingpong", "shm-stream"}
     names |= {"image-zmq", "image-shm"}
+    names |= {"cnn-batch", "resnet-batch", "batching-small", "batching-medium", "batching-large", "linger"}
     names |= {"rest-image", "rest-image-json", "mosec-c1", "mosec-c32", "mosec-c128-f2"}
     assert names <= set(command._TOPOLOGIES)
 

@@ -38,7 +38,8 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
 def test_the_environment_is_made_once(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "build" / "mosec"
     assert mosec_python(folder) == folder / "bin" / "python"
-    assert [command[0] for command in commands] == [sys.executable, str(folder / "bin" / "python")]
+    assert [command[0] for command in commands] == [sys.executable, sys.executable]
+    assert commands[1][1:5] == ["-m", "pip", "--python", str(folder / "bin" / "python")]
     assert commands[1][-3] == "mosec>=0.9"
     mosec_python(folder)
     assert len(commands) == 2
@@ -59,7 +60,7 @@ def test_without_a_network_it_is_skipped_and_tried_again(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(subprocess, "run", run)
     for _ in range(2):
-        with pytest.raises(SkippedError, match=r"mosec's environment .* pip install: ERROR: no route to the registry$"):
+        with pytest.raises(SkippedError, match=r"mosec's environment .* pip --python: ERROR: no route to the registry$"):
             mosec_python(tmp_path / "e")
     assert len(asked) == 4
 

@@ -142,7 +142,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         if "venv" in command:
             (Path(command[-1]) / "bin").mkdir(parents=True)
         elif "pip" in command:
-            Path(command[0]).with_name("perf_analyzer").symlink_to("/bin/true")
+            Path(command[command.index("--python") + 1]).with_name("perf_analyzer").symlink_to("/bin/true")
         else:
             return run(command, **options)
         return subprocess.CompletedProcess(command, 0, "", "")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import msgpack
 import pytest
 import zmq
+from zmq_router import router
 
 from bench import zmq_client
 from bench.floor_process import zmq_echo
@@ -105,34 +104,6 @@ def test_the_echo_and_the_generator(tmp_path: Path, window: int, rows: int) -> N
     assert load.requests % rows == 0
     if window == 1:
         assert 0 < load.p50 <= load.p99 <= load.longest
-
-
-@contextmanager
-def router(endpoint: str, answers: Callable[[int, bytes], list[bytes]]) -> Iterator[None]:
-    """A server that is told the number of each message, from 0 on."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.ROUTER)
-    socket.bind(endpoint)
-    stopping = threading.Event()
-
-    def serve() -> None:
-        number = 0
-        while not stopping.is_set():
-            if socket.poll(20):
-                identity, message = socket.recv_multipart()
-                for each in answers(number, message):
-                    socket.send_multipart([identity, each])
-                number += 1
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
-        socket.close(0)
-        context.term()
 
 
 @pytest.mark.parametrize("window", [1, 4])
