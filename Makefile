@@ -11,7 +11,7 @@ SOCKETS := build/sockets
 ARGS ?=
 JOBS ?= 2
 
-.PHONY: serve test lint format type unit bench docs clean
+.PHONY: serve test lint format type unit bench bench-peers docs clean
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ringserve needs Python 3.11 or newer; try make PYTHON=python3.12")'
@@ -40,9 +40,10 @@ serve: $(VENV)/installed
 test: lint type unit
 
 # Files in their order, the long ones first: reordered by their count of tests, the longest, of one test, would be the last.
+# With bytecode, also where the environment says that none is written: some hundred servers start, of up to six processes each.
 ## unit: all tests, without lint and types (ARGS=more for pytest, JOBS=2 files at a time)
 unit: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -58,6 +59,10 @@ type: $(VENV)/installed
 ## bench: the named topologies, each beside its floor; table and JSON (ARGS=--help says more)
 bench: $(VENV)/installed
 	$(BIN)/python -m bench $(ARGS)
+
+## bench-peers: beside other servers of such models, each in an environment of its own; 25 minutes (ARGS=--help says more)
+bench-peers: $(VENV)/installed
+	$(BIN)/python -m bench.peers $(ARGS)
 
 ## docs: write the pages that are made from the code
 docs: $(VENV)/installed

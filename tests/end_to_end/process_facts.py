@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from shm import layout
 
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -82,6 +84,21 @@ def lane_headers(pid: int) -> Iterator[tuple[dict[str, Any], list[int]]]:
             words = memoryview(header).cast("Q").tolist()
             label = header[layout.LABEL : layout.LABEL + words[layout.WORD_LABEL_LENGTH]]
             yield json.loads(label), words
+
+
+def request_flags(pid: int) -> dict[int, list[int]]:
+    """The flags of the requests whose descriptors are still there, of each lane that the process holds open, by inode."""
+    found: dict[int, list[int]] = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(*_GONE):
+            path = f"/proc/{pid}/fd/{name}"
+            if os.readlink(path).startswith("/memfd:ringserve-lane"):
+                with open(path, "rb") as segment:
+                    words = memoryview(segment.read(layout.HEADER_BYTES)).cast("Q").tolist()
+                    count = min(words[layout.SUBMITTED], words[layout.WORD_SLOTS])
+                    descriptors = np.frombuffer(segment.read(count * layout.DESCRIPTOR_BYTES), layout.DESCRIPTOR)
+                    found[os.fstat(segment.fileno()).st_ino] = descriptors["flags"].tolist()
+    return found
 
 
 def answered_in_lanes(pid: int) -> int:

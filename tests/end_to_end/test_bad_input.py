@@ -117,9 +117,8 @@ def test_any_document_is_answered(catalogue: RunningServer, model: str, document
 @settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=64))
 def test_any_bytes_are_answered(catalogue: RunningServer, body: bytes) -> None:
-    answer = catalogue.predict("half_plus_two", body)
-    assert answer.status == 400, answer
-    assert answer.error
+    """Some of them are a good request: those that are made up know what stands in the tests."""
+    check(catalogue.predict("half_plus_two", body))
 
 
 @pytest.mark.parametrize(

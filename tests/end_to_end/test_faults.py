@@ -19,7 +19,7 @@ from end_to_end.load import Load, halves
 from end_to_end.running_server import RunningServer
 from end_to_end.waiting import wait_until
 
-BACK = 2.0  # seconds until a process that died is replaced
+BACK = 10.0  # seconds until a process that died is replaced, on a machine that is busy
 GONE = 3.0
 
 
@@ -61,11 +61,14 @@ def test_of_two_workers_the_other_one_goes_on(models: Path, serve: Serve) -> Non
         server.wait_for_log("worker cpu:1 is back", 20)
         before = server.completed()
         load.wait_for_answers(400)
+        # Not within so many answers: a request goes to the worker that is expected to be done first.
+        workers = {"worker cpu:0", "worker cpu:1"}
+        wait_until(
+            lambda: {worker for _, worker in server.completed() - before} == workers, BACK, "the new one to have work again"
+        )
         outcome = load.stop()
     assert outcome.wrong == []
     assert outcome.dropped == 0
-    more = server.completed() - before
-    assert {worker for _, worker in more} == {"worker cpu:0", "worker cpu:1"}, "the new one has work again"
 
 
 def test_a_request_that_kills_its_worker_is_answered_and_harms_no_neighbour(models: Path, serve: Serve) -> None:
@@ -227,10 +230,8 @@ def test_a_worker_that_stands_still(models: Path, serve: Serve) -> None:
     for answer in together(*[lambda: server.predict("half_plus_two", half)] * 2):
         assert (answer.status, answer.error) == (504, "Timed out waiting for notification")
     assert 0.3 <= time.monotonic() - began < 2
-    began = time.monotonic()
-    answer = server.predict("half_plus_two", {"instances": [1.0]})
+    answer = server.predict("half_plus_two", {"instances": [1.0]})  # at once: it would be 504 as soon as its time is over
     assert (answer.status, answer.error) == (503, "The batch scheduling queue to which this task was submitted is full")
-    assert time.monotonic() - began < 0.25, "at once"
     assert server.get("/v1/models/half_plus_two").status == 200
     os.kill(worker, signal.SIGCONT)
     wait_until(lambda: server.predict("half_plus_two", {"instances": [2.0]}).status == 200, 5, "an answer")

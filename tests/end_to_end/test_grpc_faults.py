@@ -22,7 +22,7 @@ from end_to_end.running_server import RunningServer
 from end_to_end.waiting import wait_until
 
 LIMIT = 30.0  # seconds
-BACK = 5.0  # until a process that died is replaced
+BACK = 10.0  # until a process that died is replaced, on a machine that is busy
 
 
 def kill(server: RunningServer, role: str) -> int:

@@ -7,6 +7,7 @@ import queue
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from end_to_end.waiting import wait_until
 
 LIMIT: Final = 30.0  # seconds
 SERVING, NOT_SERVING, UNKNOWN = "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"
+#: The names that are known of a server of one model.
+NAMES: Final = dict.fromkeys(("", "ModelService", "PredictionService", "half_plus_two"), SERVING)
 #: What a polled config file adds to the wait for a change.
 POLL: Final = "--model_config_file_poll_wait_seconds=1"
 
@@ -103,21 +106,35 @@ class Setup:
         self.file.write(*[entry(name, self.models / name) for name in names])
 
 
-@pytest.fixture
-def setup(models: Path, tmp_path: Path) -> Iterator[Setup]:
-    path = tmp_path / "models.config"
+@contextmanager
+def running(models: Path, folder: Path) -> Iterator[Setup]:
+    path = folder / "models.config"
     flag = write_config(path, {"half_plus_two": models / "half_plus_two"})
     with RunningServer(flag, POLL, grpc=True) as server, channel_to(server.grpc_port) as channel:
         yield Setup(server, ModelConfigFile(path), models, Health(channel))
 
 
+@pytest.fixture(scope="module")
+def shared(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    with running(models, tmp_path_factory.mktemp("health")) as made:
+        yield made
+
+
+@pytest.fixture
+def setup(shared: Setup) -> Iterator[Setup]:
+    """Of one model; whatever a test does to it, the next one finds it as it was."""
+    yield shared
+    shared.serve("half_plus_two")
+    wait_until(lambda: shared.health.list() == NAMES, LIMIT, lambda: f"{NAMES}, not {shared.health.list()}")
+
+
 def test_names_that_are_known(setup: Setup) -> None:
     health = setup.health
-    for name in ("", "ModelService", "PredictionService", "half_plus_two"):
+    for name in NAMES:
         assert health.check(name) == SERVING
     for name in ("tensorflow.serving.PredictionService", "half_plus_three", "half_plus_two/2", "a" * 1000):
         assert health.unknown(name) == ("NOT_FOUND", "service name unknown")
-    assert health.list() == dict.fromkeys(("", "ModelService", "PredictionService", "half_plus_two"), SERVING)
+    assert health.list() == NAMES
 
 
 def test_a_model_that_comes_and_goes(setup: Setup) -> None:
@@ -194,15 +211,16 @@ def test_of_two_workers_one_is_enough(models: Path) -> None:
         watch.end()
 
 
-def test_watches_end_with_the_server(setup: Setup) -> None:
-    watches = [setup.health.watch(name) for name in ("", "half_plus_two", "nope")]
-    assert [watch.next() for watch in watches] == [SERVING, SERVING, UNKNOWN]
-    assert setup.server.stop() == 0
-    for watch, last in zip(watches, (NOT_SERVING, NOT_SERVING, "UNAVAILABLE"), strict=True):
-        assert watch.next() == last
-        if last != "UNAVAILABLE":
-            assert watch.next() == "UNAVAILABLE"
-        watch.end()
+def test_watches_end_with_the_server(models: Path, tmp_path: Path) -> None:
+    with running(models, tmp_path) as setup:
+        watches = [setup.health.watch(name) for name in ("", "half_plus_two", "nope")]
+        assert [watch.next() for watch in watches] == [SERVING, SERVING, UNKNOWN]
+        assert setup.server.stop() == 0
+        for watch, last in zip(watches, (NOT_SERVING, NOT_SERVING, "UNAVAILABLE"), strict=True):
+            assert watch.next() == last
+            if last != "UNAVAILABLE":
+                assert watch.next() == "UNAVAILABLE"
+            watch.end()
 
 
 def test_hundreds_of_watches(setup: Setup) -> None:

@@ -96,9 +96,8 @@ def unused_socket(path: Path) -> None:
         listener.bind(str(path))
 
 
-@pytest.mark.parametrize("name", ["plain.sock", "a b%41?c#d.sock"])
-def test_a_unix_socket_and_no_port(serve: Serve, tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
+def test_a_unix_socket_and_no_port(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "a b%41?c#d.sock"
     unused_socket(path)
     server = serve("--port=0", f"--grpc_socket_path={path}", "--grpc_frontends=2")
     assert stat.S_ISSOCK(path.stat().st_mode)
@@ -259,12 +258,12 @@ def test_bad_tls_settings_are_refused_at_the_start(models: Path, tmp_path: Path,
 
 
 def test_upstreams_channel_arguments(serve: Serve) -> None:
-    """Connections end after two seconds each, of which clients notice nothing."""
-    arguments = "grpc.max_connection_age_ms=2000,grpc.lb_policy_name=grpclb,grpc.max_connection_age_grace_ms=10000"
+    """Connections end after half a second each, of which clients notice nothing."""
+    arguments = "grpc.max_connection_age_ms=500,grpc.lb_policy_name=grpclb,grpc.max_connection_age_grace_ms=10000"
     server = serve(f"--grpc_channel_arguments={arguments}")
     with GrpcLoad(server.grpc_port, 4, 2, halves()) as load:
         began = time.monotonic()
-        wait_until(lambda: time.monotonic() > began + 5, LIMIT, "connections to end, twice")
+        wait_until(lambda: time.monotonic() > began + 2, LIMIT, "connections to end, three times")
         outcome = load.stop()
     assert (outcome.wrong, outcome.failed) == ([], Counter()), outcome.texts
 
@@ -441,7 +440,7 @@ def test_told_to_stop_it_waits_for_no_idle_stream(serve: Serve) -> None:
             forever.set()
 
 
-@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("turn", range(2))
 def test_told_to_stop_under_load(serve: Serve, turn: int) -> None:
     """It answers what has begun. What arrives between the stop and a client's hearing of it, gRPC cancels itself."""
     server = serve("--grpc_frontends=2")
@@ -455,7 +454,7 @@ def test_told_to_stop_under_load(serve: Serve, turn: int) -> None:
         load.abandon()
     assert load.outcome.wrong == []
     assert set(failed) <= {"CANCELLED", "UNAVAILABLE"}, load.outcome.texts
-    assert failed.total() < channels * calls
+    assert failed.total() <= channels * calls, "a caller fails once at most, and then waits for a connection"
     assert "killed" not in server.log
 
 

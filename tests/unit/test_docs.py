@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.harness.load_arguments import load_parser
 from docs.flag_reference import PAGE, page
 from ringserve.flags import FLAGS
 
@@ -28,7 +29,19 @@ OTHER_FLAGS = {
     "only",
     "repeat",
     "seconds",
+    "beside_floor",
+    "budget",
+    "clients",
+    "json_lines",
+    "limit",
+    "p99_below",
+    "payload",
+    "protocol",
+    "rows",
+    "save",
 }
+# And those of `ringserve bench load`.
+LOAD_FLAGS = {option.lstrip("-") for action in load_parser()._actions for option in action.option_strings}
 
 
 def test_flag_page_is_up_to_date() -> None:
@@ -38,7 +51,7 @@ def test_flag_page_is_up_to_date() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_flags_exist(path: Path) -> None:
     for name in re.findall(r"--([a-z][a-z0-9_]+)", path.read_text()):
-        assert name in FLAGS or name in OTHER_FLAGS, f"{path.name} speaks of --{name}"
+        assert name in FLAGS or name in OTHER_FLAGS | LOAD_FLAGS, f"{path.name} speaks of --{name}"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

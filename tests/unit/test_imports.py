@@ -21,8 +21,8 @@ ALLOWED = {
     "workers": {"shm", "ringserve"},
     "manager": {"shm", "ringserve"},
 }
-#: Allowed inside a function: `ringserve serve` starts the supervisor, and only then needs it.
-LAZY = {("ringserve.cli", "manager.supervisor")}
+#: Allowed inside a function: `ringserve serve` starts the supervisor, and only then needs it; so with `ringserve bench`.
+LAZY = {("ringserve.cli", "manager.supervisor"), ("ringserve.cli", "bench.harness"), ("ringserve.cli", "bench.tune")}
 #: Modules, by the beginning of their names, that may import `shm`, which imports nothing: the local client has a lane.
 ON_SHM = "ringserve.client.shm."
 
