@@ -65,6 +65,13 @@ class Rig:
         for identity, header in zip(*self.router.receive(self.take), strict=True):
             self.take(identity, False, header, ())
 
+    @property
+    def gone_answers_dropped(self) -> bool:
+        """As the front end does it: that a client has gone is seen where messages are received."""
+        self.take_burst()
+        self.router.send_again()
+        return not self.router.has_unsent
+
     def receive(self, count: int) -> list[Taken]:
         """Until so many messages are there that were not taken before."""
         self.taken.clear()
@@ -237,22 +244,32 @@ def test_answers_that_are_not_taken_are_kept_in_order(kind: int, frames: tuple[b
         other.send(b"x")
         on.receive(2)
         delimited = kind == zmq.REQ
-        sent = 0
-        while not on.router.has_unsent:
+        sent = looked = 0
+        while looked < 20:  # ZeroMQ's thread may take more a little later, until the network takes no more either
+            on.router.send_again()
+            if on.router.has_unsent:
+                looked += 1
+                time.sleep(0.002)
+                continue
+            looked = 0
             on.router.send(b"slow", delimited, [b"%06d" % sent + ANSWER, *frames])
             sent += 1
             assert sent < 5000
+        assert kept
+        kept.clear()
         for _ in range(20):
             on.router.send(b"slow", delimited, [b"%06d" % sent + ANSWER, *frames])
             sent += 1
-        assert kept == ["kept"], "once"
+        assert kept == [], "said when the first was kept"
         on.router.send(b"quick", False, [b"answer"])
         assert received(other) == [b"answer"], "nobody waits for another client"
         on.router.send_again()
         assert on.router.has_unsent
         if kind == zmq.REQ:
             assert received(client) == [b"%06d" % 0 + ANSWER, *frames]
-            return  # a REQ socket takes one answer
+            client.close(0)  # a REQ socket takes one answer
+            wait_until(lambda: on.gone_answers_dropped)
+            return  # not before: ZeroMQ aborts where a client leaves in the middle of an answer while the ROUTER closes
         for number in range(sent):
             give_up = time.monotonic() + LIMIT
             while not client.poll(1):
