@@ -70,15 +70,13 @@ def _found(arguments: argparse.Namespace, trials: Trials, names: Sequence[str]) 
     known = axes(room, arguments.protocol, names)
     limit = arguments.p99_below or math.inf
 
-    def measure(setting: Setting) -> list[Point]:
+    def told(setting: Setting, points: Sequence[Point]) -> None:
         parameters = setting.parameters.replace(" { value: ", " ").replace(" }\n", ", ").removesuffix(", ")
         words = " ".join(setting.flags(arguments.protocol, f"({parameters})")) or "the defaults"
-        points = trials.measure(setting)
         best = max(points, key=lambda point: point.rate if point.p99 <= limit and not point.failed else 0.0)
         _say(f"{words}: {best.rate:,.0f}/s, p99 {best.p99:.3g} ms, {best.memory:,.0f} MB with {best.clients} clients")
-        return points
 
-    tuning = Tuning(measure, arguments.budget, time.monotonic, _say)
+    tuning = Tuning(trials.measure, told, arguments.budget, time.monotonic, _say)
     return tuning.run(coordinate_search(seeds(known, room), known), limit)
 
 

@@ -12,6 +12,8 @@ from bench.tune.setting import Setting
 
 #: Measures a setting under each load. Raises TrialError.
 Measure = Callable[[Setting], Sequence[Point]]
+#: Gets a setting's points when they are kept: what was told is there after an interruption too.
+Told = Callable[[Setting, Sequence[Point]], None]
 
 _SEARCH_SHARE: Final = 0.6  # of the budget; the rest is for measuring the best again
 _FINALISTS: Final = 4
@@ -62,9 +64,12 @@ class Found:
 class Tuning:
     """Asks a search for settings, and measures them for as long as the budget lasts."""
 
-    def __init__(self, measure: Measure, budget: float, clock: Callable[[], float], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, measure: Measure, told: Told, budget: float, clock: Callable[[], float], say: Callable[[str], None]
+    ) -> None:
         """`budget`: seconds of the clock."""
         self._measure = measure
+        self._told = told
         self._clock = clock
         self._say = say
         self._began = clock()
@@ -121,6 +126,7 @@ class Tuning:
         finally:
             self._times.append(self._clock() - began)
         found.trials.setdefault(setting, []).append(points)
+        self._told(setting, points)
         return score(points, found.limit)
 
     def _time_for_one(self, share: float) -> bool:

@@ -15,7 +15,7 @@ from bench.tune.axes import Axes, Room, axes, seeds
 from bench.tune.coordinate_search import coordinate_search
 from bench.tune.front import Point, front, keeps, score
 from bench.tune.setting import Setting
-from bench.tune.tuning import Found, TrialError, Tuning
+from bench.tune.tuning import Found, Told, TrialError, Tuning
 from ringserve.flags import parse
 
 SETTINGS = st.builds(
@@ -212,8 +212,11 @@ class Clock:
         return self.now
 
 
+def ignored(_: Setting, __: Sequence[Point]) -> None: ...
+
+
 def tuned(
-    budget: float, rate: Callable[[Setting, int], float], limit: float = math.inf
+    budget: float, rate: Callable[[Setting, int], float], limit: float = math.inf, told: Told = ignored
 ) -> tuple[Found, list[Setting], Clock]:
     """A tuning in which a measurement takes ten seconds and finds this rate, by its number; below 0 it fails."""
     clock, measured = Clock(), list[Setting]()
@@ -226,7 +229,7 @@ def tuned(
             raise TrialError("no server")
         return [Point(setting, clients, found * clients, 1.0, 5.0 * clients, 100.0) for clients in (1, 2)]
 
-    tuning = Tuning(measure, budget, clock, lambda line: None)
+    tuning = Tuning(measure, told, budget, clock, lambda line: None)
     return tuning.run(coordinate_search([Setting()], PLAIN), limit), measured, clock
 
 
@@ -282,3 +285,15 @@ def test_an_interruption_keeps_what_there_is() -> None:
     assert not found.finished
     assert set(found.trials) == set(measured[:3])
     assert found.front
+
+
+def test_what_was_told_is_kept_when_the_interruption_follows_at_once() -> None:
+    told: list[Setting] = []
+
+    def tell(setting: Setting, _: Sequence[Point]) -> None:
+        told.append(setting)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    found, _, _ = tuned(1000.0, lambda setting, _: 10.0, told=tell)
+    assert list(found.trials) == told
