@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from bench import (
@@ -36,6 +34,7 @@ from bench import (
     zmq_predict,
 )
 from bench.half_plus_two import half_plus_two
+from bench.harness.interruption import interruption
 from bench.perf_analyzer_environment import VARIABLE
 from bench.report import Report
 from bench.topology import Settings, SkippedError, Topology
@@ -55,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Exit status 0: all was measured that can be here, whatever the figures; 1: something failed; 130: interrupted."""
     arguments = _parser().parse_args(argv)
     chosen = _chosen([*arguments.names, *arguments.only], arguments.all)
-    signal.signal(signal.SIGTERM, _interrupt)
     date = datetime.now(UTC)
     output: Path = arguments.output or _RESULTS / f"{date:%Y-%m-%dT%H%M%SZ}.json"
     run = {"repeat": arguments.repeat, "seconds": arguments.seconds, "generator": _generator(arguments.generator)}
@@ -69,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = Report(about)
     status = _INTERRUPTED
     try:
-        with tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch:
+        with interruption(), tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch:
             settings = Settings(
                 half_plus_two(arguments.models or Path(scratch)), **run, perf_analyzer=arguments.perf_analyzer, say=_say
             )
@@ -102,10 +100,6 @@ def _measure(topology: Topology, settings: Settings, report: Report) -> None:
 
 def _say(line: str) -> None:
     print(f"  {line}", file=sys.stderr, flush=True)
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _generator(choice: str) -> str:

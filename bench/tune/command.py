@@ -6,16 +6,15 @@ import argparse
 import json
 import math
 import os
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from bench.harness.html_report import machine_facts
+from bench.harness.interruption import interruption
 from bench.harness.outcome_words import BUSY
 from bench.harness.payload import Synthetic
 from bench.tune.axes import Room, axes, seeds
@@ -45,12 +44,12 @@ def main(argv: Sequence[str]) -> int:
         names = _given_names(parser, given)
     except SystemExit as stop:  # argparse has printed its help or its complaint
         return int(stop.code or 0)
-    signal.signal(signal.SIGTERM, _interrupt)
     about = {"model": str(arguments.model), "command": [*_NAME.split(), *words], **machine_facts()}
     with tempfile.TemporaryDirectory(prefix="ringserve-tune-") as scratch:
         trials = _trials(arguments, Path(scratch), given)
         try:
-            found = _found(arguments, trials, names)
+            with interruption():
+                found = _found(arguments, trials, names)
         except TrialError as error:
             print(f"{_NAME}: {error}", file=sys.stderr)
             return EXIT_FAILED
@@ -110,7 +109,3 @@ def _given_names(parser: argparse.ArgumentParser, given: Sequence[str]) -> list[
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt

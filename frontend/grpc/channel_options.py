@@ -31,6 +31,8 @@ _DEFAULTS: Final[Mapping[str, int]] = {
     # A peer that is gone without a word is noticed in 5 minutes, not 2 hours.
     "grpc.keepalive_time_ms": 300_000,
     _KEEPALIVE_TIMEOUT: 20_000,
+    # Until a client has acknowledged its settings gRPC may keep its socket, though it was reset; by itself for 60 s.
+    "grpc.http2.settings_timeout": 20_000,
 }
 
 

@@ -26,8 +26,8 @@ from end_to_end.waiting import wait_until
 from ringserve.model_spec_writer import model_spec_field
 
 LIMIT = 30.0  # seconds
-#: Seconds. gRPC may keep the socket of a client that is gone until this one has not acknowledged its settings for 60 s.
-CLOSED_WITHIN = 75.0
+#: Seconds. gRPC may keep the socket of a client that is gone until this one has not acknowledged its settings for 20 s.
+CLOSED_WITHIN = 40.0
 MB = 1 << 20
 MOST_BYTES = 4 * MB
 SOON = 5.0  # seconds: a client whose processor has much else to do may stand still for more than one

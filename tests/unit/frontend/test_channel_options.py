@@ -79,6 +79,12 @@ def test_a_peer_that_is_gone_is_noticed_although_it_has_no_call() -> None:
         assert goodbye(client) == b"ping_timeout"
 
 
+def test_a_client_that_does_not_take_the_settings_is_cut_off() -> None:
+    assert dict(channel_options(""))["grpc.http2.settings_timeout"] == 20_000
+    with connection("grpc.http2.settings_timeout=100") as client:
+        assert goodbye(client) == b"settings_timeout"
+
+
 @pytest.mark.parametrize(("most", "limit"), [(1000, 1000), (1 << 40, (1 << 31) - 1)])
 def test_messages_may_be_as_large_as_requests(most: int, limit: int) -> None:
     options = dict(channel_options("", most))
