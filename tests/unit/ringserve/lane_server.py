@@ -170,8 +170,9 @@ class Connection:
         except Refusal as refusal:
             code, text = refusal.args
             self.channel.send({"type": "error", "call": message["call"], "code": int(code), "error": text})
-        for fd in fds:
-            os.close(fd)
+        finally:  # also where the client has gone
+            for fd in fds:
+                os.close(fd)
 
     def _ask(self, message: Message) -> None:
         question = message["question"]
