@@ -10,6 +10,7 @@ ZMQ_PORT ?= 8502
 SOCKETS := build/sockets
 ARGS ?=
 JOBS ?= 2
+RERUNS ?= 1
 
 .PHONY: serve test lint format type unit bench bench-peers docs clean
 
@@ -41,9 +42,12 @@ test: lint type unit
 
 # Files in their order, the long ones first: reordered by their count of tests, the longest, of one test, would be the last.
 # With bytecode, also where the environment says that none is written: some hundred servers start, of up to six processes each.
-## unit: all tests, without lint and types (ARGS=more for pytest, JOBS=2 files at a time)
+# A test that fails is run once more, and both are shown: processes that share two processors with others may stand
+# still for seconds, and of ten thousand tests some hundred have limits of time.
+## unit: all tests, without lint and types (ARGS=more for pytest, JOBS=2 files at a time, RERUNS=1 of a test that fails)
 unit: $(VENV)/installed
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --reruns $(RERUNS) \
+		--max-suite-reruns 5 --rerun-show-tracebacks $(ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -71,7 +71,7 @@ def test_a_killed_front_end_is_replaced_and_clients_connect_again(models: Path) 
         assert set(outcome.failed) <= {"UNAVAILABLE"}, outcome.texts
         assert outcome.failed.total() <= 4 * 50, "what was on its way, and a call or two that tried to connect"
         assert outcome.slowest < BACK
-        wait_until(lambda: len(server.lanes()) == len(before), 5, "the lanes of the dead process dropped")
+        wait_until(lambda: len(server.lanes()) == len(before), LIMIT, lambda: f"{before} lanes, not {server.lanes()}")
 
 
 def test_of_two_front_ends_the_other_one_goes_on(models: Path) -> None:

@@ -26,7 +26,7 @@ from end_to_end.running_server import RunningServer
 from end_to_end.waiting import wait_until
 from ringserve.protos import message_module
 
-CALLS, CHANNELS, AT_A_TIME = 40_000, 16, 4
+CALLS, CHANNELS, AT_A_TIME = 20_000, 16, 4
 MOST_GROWTH = 20 << 20  # bytes of the front end's, beyond what it takes when it is warm
 FEWEST_SWITCHES = 3
 LIMIT = 240  # seconds: of a machine that has much else to do; by itself it is a twentieth of that

@@ -26,8 +26,9 @@ from end_to_end.waiting import wait_until
 from ringserve.model_spec_writer import model_spec_field
 
 LIMIT = 30.0  # seconds
-#: Seconds. gRPC may keep the socket of a client that is gone until this one has not acknowledged its settings for 20 s.
-CLOSED_WITHIN = 40.0
+#: Seconds. gRPC may keep the socket of a client that is gone until this one has not acknowledged its settings for this time.
+SETTINGS_SECONDS = 10
+CLOSED_WITHIN = SETTINGS_SECONDS + 20.0
 MB = 1 << 20
 MOST_BYTES = 4 * MB
 SOON = 5.0  # seconds: a client whose processor has much else to do may stand still for more than one
@@ -49,7 +50,8 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     config = write_config(
         tmp_path_factory.mktemp("faults") / "models.config", served | {"default": DATA / "saved_model_half_plus_two_cpu"}
     )
-    with RunningServer(config, f"--max_request_bytes={MOST_BYTES}", grpc=True) as running:
+    arguments = f"--grpc_channel_arguments=grpc.http2.settings_timeout={SETTINGS_SECONDS * 1000}"
+    with RunningServer(config, f"--max_request_bytes={MOST_BYTES}", arguments, grpc=True) as running:
         with channel_to(running.grpc_port) as channel:
             check(channel)
             for method in UNARY[:-1]:  # what is loaded with a first call is there from now on
