@@ -34,10 +34,12 @@ from bench import (
     zmq_predict,
 )
 from bench.half_plus_two import half_plus_two
+from bench.harness.arguments import count, positive, writable
 from bench.harness.interruption import interruption
 from bench.perf_analyzer_environment import VARIABLE
 from bench.report import Report
 from bench.topology import Settings, SkippedError, Topology
+from ringserve.exit_codes import EXIT_INTERRUPTED
 
 _MODULES: Final = (
     *(ring, rest, grpc_predict, grpc_stream, zmq_predict, shm_predict),
@@ -47,7 +49,6 @@ _MODULES: Final = (
 )
 _TOPOLOGIES: Final[dict[str, Topology]] = {topology.name: topology for module in _MODULES for topology in module.TOPOLOGIES}
 _RESULTS: Final = Path(__file__).resolve().parent / "results"
-_INTERRUPTED: Final = 130  # as a shell says it of Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "settings": run,
     }
     report = Report(about)
-    status = _INTERRUPTED
+    status = EXIT_INTERRUPTED
     try:
         with interruption(), tempfile.TemporaryDirectory(prefix="ringserve-bench-") as scratch:
             settings = Settings(
@@ -128,8 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", type=_topology, metavar="NAME", help="topologies to measure; see below")
     parser.add_argument("--only", nargs="+", type=_topology, default=[], metavar="NAME", help="the same as naming them")
     parser.add_argument("--all", action="store_true", help="the long ones too")
-    parser.add_argument("--repeat", type=_positive, default=3, help="repetitions of each [3]")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each run under load [1]")
+    parser.add_argument("--repeat", type=count, default=3, help="repetitions of each [3]")
+    parser.add_argument("--seconds", type=positive, default=1.0, help="of each run under load [1]")
     parser.add_argument("--generator", choices=["auto", "own", "wrk"], default="auto", help="of REST load [auto]")
     parser.add_argument(
         "--perf_analyzer",
@@ -139,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         "installed in build; own where that can't be]",
     )
     parser.add_argument("--models", type=Path, metavar="DIR", help="where half_plus_two is, or is written to")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="[bench/results/<date>.json]")
+    parser.add_argument("--output", type=writable, metavar="FILE", help="[bench/results/<date>.json]")
     return parser
 
 
@@ -147,13 +148,6 @@ def _topology(text: str) -> str:
     if text not in _TOPOLOGIES:
         raise argparse.ArgumentTypeError(f"no topology {text}; there are {', '.join(_TOPOLOGIES)}")
     return text
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The overload topology: twice and four times as many requests as the model can take, whatever became of those before.
 
-What counts is that as many are answered as without overload, and that the others are told so at once. The model's batches
+What counts is that as many are answered as can be, and that the others are told so at once. The model's batches
 take some 5 ms however many rows they have; a batch is eight requests, and two batches may wait (`max_enqueued_batches`), as
 one would say it to TensorFlow Serving.
 """
@@ -57,16 +57,16 @@ def _measure(settings: Settings, rows: list[Row]) -> None:
 
 def _repetition(requests: RequestSet, seconds: float, rows: Mapping[tuple[int, str], Row]) -> str:
     """Measure capacity, then as many, twice and four times as many requests per second: what was found, in words."""
-    capacity = run(requests, Plan(_FULL, seconds)).rate
+    capacity = _run(requests, Plan(_FULL, seconds)).rate
     if not capacity:
         raise RuntimeError("no request was answered rightly")
-    found = {times: run(requests, Plan(Open(times * capacity), seconds)) for times in (1, *_OVERLOADS)}
+    found = {times: _run(requests, Plan(Open(times * capacity), seconds)) for times in (1, *_OVERLOADS)}
     for times in _OVERLOADS:
         outcome = found[times]
         if not outcome.failed_after.total:
             raise RuntimeError(f"no request was refused at {times}x")
         others = _others(outcome)
-        rows[times, "goodput"].add(outcome.rate, found[1].rate, others)
+        rows[times, "goodput"].add(outcome.rate, capacity, others)
         rows[times, "refusal"].add(outcome.failed_after.percentile(99) / 1e6, errors=others)
         rows[times, "p99"].add(outcome.percentile(99), found[1].percentile(99), others)
     words = [
@@ -74,6 +74,14 @@ def _repetition(requests: RequestSet, seconds: float, rows: Mapping[tuple[int, s
         for times, outcome in found.items()
     ]
     return f"capacity {capacity:,.0f} req/s; {'; '.join(words)}"
+
+
+def _run(requests: RequestSet, plan: Plan) -> Outcome:
+    """Raises KeyboardInterrupt for a run that was cut short: its figures are of no use."""
+    outcome = run(requests, plan)
+    if not outcome.complete:
+        raise KeyboardInterrupt
+    return outcome
 
 
 def _others(outcome: Outcome) -> int:
@@ -84,7 +92,7 @@ def _others(outcome: Outcome) -> int:
 def _rows() -> dict[tuple[int, str], Row]:
     rows = {}
     for times in _OVERLOADS:
-        rows[times, "goodput"] = Row("overload", f"goodput at {times}x", "req/s", "higher", "goodput at 1x", (_GOODPUT,))
+        rows[times, "goodput"] = Row("overload", f"goodput at {times}x", "req/s", "higher", "capacity", (_GOODPUT,))
         rows[times, "refusal"] = Row("overload", f"p99 of refusals at {times}x", "ms", "lower", goals=(_REFUSAL,))
         rows[times, "p99"] = Row("overload", f"p99 of answers at {times}x", "ms", "lower", "at 1x")
     return rows

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench.harness.whole_file import write_whole
 from bench.topology import Goal, Row
 
 _HEADINGS: Final = ("topology", "measure", "best", "median", "floor", "best", "median", "ratio", "median", "goal", "")
@@ -38,10 +38,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """A reader sees the file as it was before or as it is after, never in between."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.{os.getpid()}")
-        scratch.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
-        scratch.replace(path)
+        write_whole(path, json.dumps(self.to_json(), indent=2) + "\n")
 
     def table(self) -> str:
         """One line a row; the ratio is of the best figures, and beside it of the medians."""

@@ -14,6 +14,7 @@ from bench.harness.sweep import numbers
 from ringserve.exit_codes import EXIT_USAGE
 
 _UNITS: Final = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
+_SHORTEST: Final = 0.01  # s
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +57,14 @@ def above_zero(text: str) -> float:
     value = seconds(text)
     if not value:
         raise argparse.ArgumentTypeError(f"{text} is no time above 0")
+    return value
+
+
+def window(text: str) -> float:
+    """A stretch of time that figures are given for."""
+    value = seconds(text)
+    if value < _SHORTEST:
+        raise argparse.ArgumentTypeError(f"{text} is less than {_SHORTEST * 1e3:g}ms")
     return value
 
 
@@ -104,6 +113,15 @@ def file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
         raise argparse.ArgumentTypeError(f"there is no file {text}")
+    return path
+
+
+def folder(text: str) -> Path:
+    """That is there, or can be made. Looked at before a long run, not after it."""
+    path = Path(text)
+    nearest = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} can't be written to")
     return path
 
 

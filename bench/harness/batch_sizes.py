@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 import time
 import urllib.error
@@ -61,7 +62,7 @@ class BatchSizes:
         try:
             with urllib.request.urlopen(self._url + _PATH, timeout=_SECONDS) as answer:
                 return below(answer.read().decode(), self._model)
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return None
 
 

@@ -95,7 +95,7 @@ class _Run:
 
     def _listen(self, take: Take, give_up: float, tick: Callable[[], None] | None = None) -> None:
         """Until each generator has said something that `take` says is the last of its words. Raises HarnessError."""
-        left = {generator.index for generator in self._generators}
+        left = {generator.index for generator in self._generators} - self._finishes.keys()
         while left:
             try:
                 index, words = self._words.get(timeout=_TICK)
@@ -103,14 +103,18 @@ class _Run:
                 if time.monotonic() > give_up:
                     raise HarnessError("the load generator does not answer") from None
             else:
-                if words is None:
-                    raise HarnessError(f"a load generator {self._generators[index].last_words()}")
-                if "failed" in words:
-                    raise HarnessError(f"cannot send requests to {self._requests.url}: {words['failed']}")
-                if take({**words, "index": index}):
+                if index not in self._finishes and self._heard(index, words, take):  # afterwards it ends, before others
                     left.discard(index)
             if tick is not None:
                 tick()
+
+    def _heard(self, index: int, words: dict[str, Any] | None, take: Take) -> bool:
+        """Raises HarnessError for a generator that has ended, or says that it can't go on."""
+        if words is None:
+            raise HarnessError(f"a load generator {self._generators[index].last_words()}")
+        if "failed" in words:
+            raise HarnessError(f"cannot send requests to {self._requests.url}: {words['failed']}")
+        return take({**words, "index": index})
 
     def _take(self, words: dict[str, Any]) -> bool:
         index = words["index"]

@@ -46,10 +46,12 @@ def http_message(target: Target, body: bytes, content_type: str, headers: Mappin
     """A POST with this body. Raises PreparationError."""
     address = HttpAddress.of(target.url)
     host = f"[{address.host}]" if ":" in address.host else address.host
+    own = {"Host": f"{host}:{address.port}", "Content-Type": content_type, **(headers or {})}
+    given = {name.lower() for name in target.headers}
+    if "content-length" in given:
+        raise PreparationError("Content-Length is the body's")
     lines = {
-        "Host": f"{host}:{address.port}",
-        "Content-Type": content_type,
-        **(headers or {}),
+        **{name: value for name, value in own.items() if name.lower() not in given},
         **target.headers,
         "Content-Length": str(len(body)),
     }

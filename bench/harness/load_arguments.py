@@ -18,6 +18,7 @@ from bench.harness.arguments import (
     positive,
     seconds,
     whole,
+    window,
     writable,
 )
 from bench.harness.payload import shape_of
@@ -34,6 +35,12 @@ With --clients each of them waits for its answer before it asks again (closed lo
 are due, whatever became of those before, and their time counts from then (open loop). Answers are compared with what the
 same request was answered alone, before the run. Exit status: 0; 1 when nothing was answered as it should be, or no rate
 was found; 2 for a misused command line; 130 when interrupted, with the results that there are written."""
+
+
+#: requests/s; the first try of a search without a --rate.
+FIRST_RATE: Final = 100.0
+#: Requests of a run, of which one in a hundred can be told.
+FEWEST: Final = 100
 
 
 def load_parser() -> Parser:
@@ -64,7 +71,14 @@ def _add_target(group: Any) -> None:
     add("--form", choices=forms, default="json", help="of an HTTP request's body; binary: that of KServe (default: json)")
     add("--path", default="", help="of the raw API, such as /predict")
     add("--content_type", default="application/json", metavar="TYPE", help="of the raw API")
-    add("--header", type=header, action="append", default=[], metavar="NAME:VALUE", help="of HTTP requests, besides")
+    add(
+        "--header",
+        type=header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="of HTTP requests to the model, besides",
+    )
     text = "requests to send: JSON bodies (.json, or .jsonl with one a line), arrays (.npz), a log of requests (TFRecords)"
     add("--payload", type=file, metavar="FILE", help=f"{text} (default: made up by the signature)")
     add("--rows", type=count, default=1, metavar="N", help="of a request that is made up (default: 1)")
@@ -92,7 +106,7 @@ def _add_load(group: Any) -> None:
     text = "go on until windows in a row agree within that, and count only these; --duration is the longest (default: 10%%)"
     add("--stable", type=percent, nargs="?", const=0.1, metavar="PERCENT", help=text)
     add("--stable_windows", type=count, default=3, metavar="N", help="how many have to agree (default: 3)")
-    add("--window", type=above_zero, default=1.0, metavar="S", help="length of a window (default: 1s)")
+    add("--window", type=window, default=1.0, metavar="S", help="length of a window (default: 1s)")
     add("--timeout", type=above_zero, default=10.0, metavar="S", help="of a request (default: 10s)")
     add("--processes", "-t", type=count, metavar="N", help="that make the load (default: one for every four processors)")
     add("--repeat", type=count, default=1, metavar="N", help="times that all is done (default: 1)")
@@ -136,11 +150,19 @@ def check(parser: Parser, arguments: argparse.Namespace) -> None:
         "either --clients or --rate": {"clients", "rate"} <= given,
         "--p99_below searches for a rate: not with --clients": {"clients", "p99_below"} <= given,
         "--p99_below begins at one --rate": "p99_below" in given and len(arguments.rate or [0]) > 1,
+        "--p99_below takes 100 requests or more: a longer --duration, or a higher --rate": "p99_below" in given
+        and (arguments.rate or [FIRST_RATE])[0] * arguments.duration < FEWEST,
+        "--stable leaves out what is on its way when it ends: not with --p99_below": {"stable", "p99_below"} <= given,
         "--repeat does not go with --p99_below": "p99_below" in given and arguments.repeat > 1,
         "--duration is 0": not arguments.duration,
         "--stable needs a --duration of at least --stable_windows windows": "stable" in given
         and arguments.duration < arguments.stable_windows * arguments.window,
         "--stable leaves out what happens meanwhile: not with chaos": "stable" in given and bool(chaos),
+        "what happens meanwhile has to happen before the --duration is over": any(
+            at is not None and at >= arguments.duration for at in (arguments.kill_worker_at, arguments.switch_version_at)
+        ),
+        "--metrics_url begins with http:// or https://": "metrics_url" in given
+        and not arguments.metrics_url.startswith(("http://", "https://")),
         "--kill_pid goes with --kill_worker_at": "kill_pid" in given and "kill_worker_at" not in given,
         "--switch_version_at needs either --switch_to or --switch_folder": "switch_version_at" in given
         and len(given & {"switch_to", "switch_folder"}) != 1,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from bench.harness.answers import TOLERANCE
@@ -18,7 +19,7 @@ from bench.harness.deeds import kill_process, kill_worker, publish_version, swit
 from bench.harness.errors import HarnessError
 from bench.harness.html_report import machine_facts, write_html
 from bench.harness.interruption import interruption
-from bench.harness.load_arguments import check, load_parser
+from bench.harness.load_arguments import FIRST_RATE, check, load_parser
 from bench.harness.outcome import Outcome
 from bench.harness.outcome_table import outcome_table
 from bench.harness.payload import Synthetic
@@ -39,7 +40,6 @@ from ringserve.exit_codes import EXIT_FAILED, EXIT_INTERRUPTED
 
 _ADMIN_SECONDS: Final = 60.0
 _CPUS_PER_PROCESS: Final = 4
-_FIRST_RATE: Final = 100.0
 _EXPECTED: Final = (HarnessError, PreparationError, ServingError, ValueError, OSError)
 
 
@@ -63,7 +63,9 @@ def main(argv: Sequence[str]) -> int:
             status = EXIT_FAILED
         if outcomes:
             print(outcome_table(outcomes))
-            _write(arguments, outcomes, [*parser.prog.split(), *argv], about)
+            for line in _unwritten(arguments, outcomes, [*parser.prog.split(), *argv], about):
+                print(f"{parser.prog}: {line}", file=sys.stderr)
+                status = EXIT_FAILED
     return status
 
 
@@ -75,7 +77,7 @@ def _measure(arguments: argparse.Namespace, outcomes: list[Outcome]) -> int:
         outcomes.append(outcome)
     if not all(outcome.complete for outcome in outcomes):
         return EXIT_INTERRUPTED
-    return 0 if any(outcome.whole.requests for outcome in outcomes) else EXIT_FAILED
+    return 0 if any(outcome.whole.latencies.total for outcome in outcomes) else EXIT_FAILED
 
 
 def _target(arguments: argparse.Namespace) -> Target:
@@ -139,7 +141,7 @@ def _shapes(arguments: argparse.Namespace) -> list[Shape]:
 
 def _searched(arguments: argparse.Namespace, plan: Plan, run_plan: Run) -> Iterator[Outcome]:
     """Raises HarnessError when no rate keeps the limit."""
-    (rate,) = arguments.rate or [_FIRST_RATE]
+    (rate,) = arguments.rate or [FIRST_RATE]
     plan = replace(plan, shape=Open(rate, arguments.arrivals, arguments.slots))
     search = Search(plan, Limit(arguments.p99_below), arguments.precision, run_plan, _silent if arguments.quiet else _say)
     complete = True
@@ -160,14 +162,19 @@ def _say(line: str) -> None:
 def _silent(_: str) -> None: ...
 
 
-def _write(
+def _unwritten(
     arguments: argparse.Namespace, outcomes: Sequence[Outcome], command: Sequence[str], about: Mapping[str, Any]
-) -> None:
-    if arguments.json_lines is not None:
-        write_json_lines(outcomes, arguments.json_lines)
-    if arguments.csv is not None:
-        write_outcomes(outcomes, arguments.csv)
-    if arguments.csv_windows is not None:
-        write_windows(outcomes, arguments.csv_windows)
-    if arguments.html is not None:
-        write_html(outcomes, arguments.html, command, about)
+) -> Iterator[str]:
+    """Writes what is wanted; says which files it could not write, and why."""
+    writers: tuple[tuple[Path | None, Callable[[Path], None]], ...] = (
+        (arguments.json_lines, lambda path: write_json_lines(outcomes, path)),
+        (arguments.csv, lambda path: write_outcomes(outcomes, path)),
+        (arguments.csv_windows, lambda path: write_windows(outcomes, path)),
+        (arguments.html, lambda path: write_html(outcomes, path, command, about)),
+    )
+    for path, write in writers:
+        if path is not None:
+            try:
+                write(path)
+            except OSError as error:
+                yield f"cannot write {path}: {error.strerror or error}"

@@ -15,7 +15,7 @@ PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 99.99, 100.0)
 class Window:
     """A stretch of a run. A request belongs to the window in which its answer came; its index counts from 0 at the start."""
 
-    requests: int = 0  # answered as they should be
+    requests: int = 0  # answered as they should be, while it was measured: not those that were waited for at the end
     errors: dict[str, int] = field(default_factory=dict)  # by kind, as in transport.py
     latencies: Histogram = field(default_factory=Histogram)  # ns; of those answered right
 
@@ -95,7 +95,9 @@ class Outcome:
     def to_wire(self) -> dict[str, Any]:
         """JSON-able; figures that a reader wants without adding up histograms are in `summary`."""
         whole = self.whole
-        latencies = {f"p{percent:g}_ms": self.percentile(percent) for percent in PERCENTILES} if whole.requests else {}
+        latencies = (
+            {f"p{percent:g}_ms": self.percentile(percent) for percent in PERCENTILES} if whole.latencies.total else {}
+        )
         return {
             "about": self.about,
             "plan": self.plan,

@@ -59,7 +59,7 @@ def warnings_of(outcome: Outcome) -> Iterator[str]:
     if not outcome.complete:
         yield "The run was interrupted: the figures are of the part before."
     if outcome.failed:
-        asked = outcome.failed + outcome.whole.requests
+        asked = outcome.failed + outcome.whole.latencies.total
         yield f"{outcome.failed:,} of {asked:,} requests failed; latencies are of the others."
 
 

@@ -19,7 +19,7 @@ _SHAPES: Final[dict[Any, Any]] = {"closed": {"clients": Count}, "open": {"rate":
 _OUTCOME: Final = {
     **{"about": dict, "plan": _PLAN, "began": str, "seconds": Number, "stable": bool, "complete": bool},
     **{"windows": [_WINDOW], "generators": [(Number, Number, Count)], "events": [(Number, str)]},
-    **{"batch_sizes": Each(Count), "sent": _HISTOGRAM},
+    **{"batch_sizes": Each(Count), "sent": _HISTOGRAM, "failed_after": _HISTOGRAM},
 }
 
 

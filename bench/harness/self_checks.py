@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -69,8 +70,8 @@ def omission(seconds: float) -> Iterator[Finding]:
     """A server that stalls once: an open loop charges it for all requests that were due meanwhile, a closed one can't."""
     settings = Settings(0.001, stall_at=(seconds - _STALL) / 2, stall=_STALL)
     outcome, _ = loaded(settings, Plan(Open(_RATE, "constant", slots=16), seconds, warmup=0))
-    due = outcome.whole.latencies.total + outcome.failed
-    yield Finding("every due request is sent", due == round(_RATE * seconds), f"{due} of {_RATE * seconds:g}")
+    due, made = outcome.whole.latencies.total + outcome.failed, math.ceil(_RATE * seconds)
+    yield Finding("every due request is sent", due == made, f"{due} of {made}")
     late, expected = above(outcome.whole.latencies, _LATE), _RATE * (_STALL - _LATE)
     words = f"{late} took more than {_LATE:g} s, {expected:g} are expected"
     yield Finding(f"a stall of {_STALL:g} s at {_RATE:g}/s", abs(late - expected) <= 0.05 * expected + 2, words)

@@ -57,6 +57,8 @@ class ShmTransport:
             self._connect()
             ends = time.monotonic() + _OPEN_SECONDS
             while self._lane is None:
+                if time.monotonic() >= ends:
+                    raise ServingError(Code.DEADLINE_EXCEEDED, f"The server gave no lane in {_OPEN_SECONDS:g} s")
                 self._hear_control(max(ends - time.monotonic(), 0.01))
         except ServingError as error:
             self.close()

@@ -16,7 +16,6 @@ def _command(place: Place) -> Command:
     environment = {
         "BENCH_PEERS_MODEL": str(place.current),
         "BENCH_PEERS_BATCH": str(model.batch),
-        "BENCH_PEERS_LATENCY_MS": "10000" if model.is_large else "1000",
         "BENTOML_HOME": str(place.folder / "bentoml"),
         "BENTOML_DO_NOT_TRACK": "True",
     }
@@ -30,7 +29,7 @@ PEER: Final = Peer(
     packages=("bentoml==1.4.39", "numpy"),
     settings=(
         Setting(
-            "adaptive batches of at most 64 rows; a request may wait 1 s, with large models 10 s",
+            "adaptive batches of at most 64 rows; how long a request may take is left as it is, 60 s",
             "Adaptive batching",
             f"{_DOCS}/get-started/adaptive-batching.html",
         ),

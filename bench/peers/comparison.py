@@ -16,7 +16,7 @@ from bench.peers.level import best_within
 from bench.peers.peer import Peer, Row
 from bench.peers.peer_model import PeerModel
 from bench.peers.peer_server import PeerServer
-from bench.peers.server_processes import proportional_memory
+from bench.server_processes import proportional_memory
 from bench.topology import SkippedError
 
 _INTERRUPTED_SECONDS: Final = 10.0  # of a run in which something is done
@@ -42,10 +42,12 @@ class Comparison:
         for model in self.models:
             findings.models[model.name] = {**_plain(model), "seconds": self._seconds(model)}
             self.say(f"{model.name}: {model.what}; p99 within {model.limit:g} ms")
-            model.made()
-            for _ in range(self.repeat):
-                self._round(model, pythons, findings)
-        if self.interrupt:
+            with self._guarded(model.name, findings):
+                model.made()
+            if model.name not in findings.failures:
+                for _ in range(self.repeat):
+                    self._round(model, pythons, findings)
+        if self.interrupt and self.models[0].name not in findings.failures:
             self._interruptions(pythons, findings)
         findings.complete = True
         findings.write(self.output)

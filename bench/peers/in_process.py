@@ -15,7 +15,7 @@ from bench.peers.level import Level
 from bench.peers.measures import warmup
 from bench.peers.peer import Command
 from bench.peers.peer_model import PeerModel
-from bench.peers.server_processes import proportional_memory
+from bench.server_processes import proportional_memory
 
 #: Its name in the tables.
 NAME = "TensorFlow"

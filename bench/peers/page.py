@@ -18,6 +18,7 @@ PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 
 _QUIET: Final = 0.5  # load average
 _LONG_ENOUGH: Final = 2.0  # s, of a run
+_FEW: Final = 50  # answers
 
 _HEAD: Final = """\
 # Benchmarks
@@ -86,6 +87,12 @@ def _remarks(findings: Findings) -> str:
         remarks.append("The machine was not quiet: take the figures as a first look.")
     if about["settings"]["seconds"] < _LONG_ENOUGH:
         remarks.append("Runs were short: take the figures as a first look.")
+    coarse = dict.fromkeys(each.model for each in findings.found if any(0 < level.requests < _FEW for level in each.levels))
+    if coarse:
+        remarks.append(
+            f"Some rates of {' and '.join(coarse)} come of fewer than {_FEW} answers: a batch that falls in or out of the "
+            "run changes them by a quarter and more, and the order of servers close to each other says nothing."
+        )
     return "".join(f"\n**{remark}**\n" for remark in remarks)
 
 

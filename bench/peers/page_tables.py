@@ -37,9 +37,7 @@ def levels_table(found: Sequence[Finding]) -> str:
     headings = ["server", *(f"{count} client{'s' * (count != 1)}" for count in clients)]
     rows = []
     for finding in found:
-        cells = {
-            level.clients: f"{number(level.rate)} ({_ms(level.p99)}){_failed(level.errors)}" for level in finding.levels
-        }
+        cells = {level.clients: _level(level) for level in finding.levels}
         rows.append([finding.row, *(cells.get(count, "") for count in clients)])
     return table(headings, rows)
 

@@ -16,8 +16,8 @@ from bench.harness.target import PreparationError
 from bench.load import WrongAnswerError
 from bench.peers.peer import Peer, Place
 from bench.peers.peer_model import PeerModel
-from bench.peers.server_processes import kill_left, processes_of
 from bench.server import Server, free_port
+from bench.server_processes import kill_left, processes_of
 from bench.version_folders import VersionFolders
 
 _START_SECONDS: Final = 90.0

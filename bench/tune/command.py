@@ -53,11 +53,15 @@ def main(argv: Sequence[str]) -> int:
         except TrialError as error:
             print(f"{_NAME}: {error}", file=sys.stderr)
             return EXIT_FAILED
-    _save(found, arguments.save)
     if arguments.json:
         print(json.dumps(json_of(found, arguments.protocol, arguments.save, about), indent=2, allow_nan=False))
     else:
         print(text_of(found, arguments.protocol, arguments.save))
+    try:
+        _save(found, arguments.save)
+    except OSError as error:  # looked at before, but that was long ago
+        print(f"{_NAME}: cannot write to {arguments.save}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_FAILED
     if trials.busiest > BUSY:
         _say(f"A load generator was busy for {trials.busiest:.0%} of the time: figures may be its limits, not the server's.")
     return EXIT_INTERRUPTED if found.interrupted else 0 if found.front else EXIT_FAILED

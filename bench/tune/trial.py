@@ -21,8 +21,8 @@ from bench.harness.request_set import RequestSet
 from bench.harness.target import PreparationError, Target
 from bench.load import WrongAnswerError
 from bench.server import Server, free_port
+from bench.server_processes import proportional_memory
 from bench.tune.front import Point
-from bench.tune.held_memory import held_memory
 from bench.tune.setting import Setting
 from bench.tune.tuning import TrialError
 
@@ -107,7 +107,7 @@ class Trials:
             if not outcome.complete:
                 raise KeyboardInterrupt
             self.busiest = max(self.busiest, *(each.cpu for each in outcome.generators))
-            found.append(_point(setting, clients, outcome, held_memory(pid)))
+            found.append(_point(setting, clients, outcome, proportional_memory(pid).megabytes))
             if found[-1].p99 > 2 * self.load.limit:
                 break
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.harness.arguments import Parser, above_zero, count, counts, file, parsed, positive
+from bench.harness.arguments import Parser, above_zero, count, counts, file, folder, parsed, positive
 from bench.harness.payload import shape_of
 from bench.tune.setting import FRONTENDS
 
@@ -37,7 +37,7 @@ def tune_parser() -> Parser:
     add("--shape", type=parsed(shape_of), action="append", default=[], metavar="INPUT:4,128", help=text)
     text = "requests to send: JSON bodies (.json, .jsonl), arrays (.npz), or a log (TFRecords) [made up by the signature]"
     add("--payload", type=file, metavar="FILE", help=text)
-    add("--save", type=Path, metavar="DIR", help="where to write the files of batching parameters [they are printed]")
+    add("--save", type=folder, metavar="DIR", help="where to write the files of batching parameters [they are printed]")
     add("--json", action="store_true", help="everything that was measured, as JSON")
     return parser
 

@@ -31,6 +31,7 @@ class Found:
     limit: float  # ms
     trials: dict[Setting, list[Sequence[Point]]] = field(default_factory=dict)  # each time that one was measured
     failures: dict[Setting, str] = field(default_factory=dict)
+    again: dict[Setting, None] = field(default_factory=dict)  # all that were measured again, once each of them was
     finished: bool = False  # no other value of a single flag was better
     interrupted: bool = False
 
@@ -41,9 +42,8 @@ class Found:
 
     @property
     def front(self) -> list[Point]:
-        """Of settings measured again, as long as there are any."""
-        again = [setting for setting, times in self.trials.items() if len(times) > 1]
-        return front([point for setting in again or self.trials for point in self._points(setting)], self.limit)
+        """Of settings measured again, if all were that were to be."""
+        return front([point for setting in self.again or self.trials for point in self._points(setting)], self.limit)
 
     @property
     def default(self) -> Point | None:
@@ -111,6 +111,7 @@ class Tuning:
                 if not self._time_for_one(1.0):
                     return
                 self._tried(setting, found)
+            found.again = finalists
 
     def _tried(self, setting: Setting, found: Found) -> float:
         """Its score; 0 where it can't be measured."""

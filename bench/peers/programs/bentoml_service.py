@@ -13,7 +13,6 @@ import numpy as np
 from bench.peers.programs.loaded_model import LoadedModel
 
 _BATCH = int(os.environ.get("BENCH_PEERS_BATCH", "1"))
-_WAIT = int(os.environ.get("BENCH_PEERS_LATENCY_MS", "1000"))
 
 
 @bentoml.service(workers="cpu_count", traffic={"timeout": 60})  # type: ignore[untyped-decorator, unused-ignore]
@@ -23,6 +22,6 @@ class Predictions:
     def __init__(self) -> None:
         self._model = LoadedModel(os.environ["BENCH_PEERS_MODEL"])
 
-    @bentoml.api(batchable=True, max_batch_size=_BATCH, max_latency_ms=_WAIT)  # type: ignore[untyped-decorator, unused-ignore]
+    @bentoml.api(batchable=True, max_batch_size=_BATCH)  # type: ignore[untyped-decorator, unused-ignore]
     def predict(self, instances: np.ndarray) -> np.ndarray:  # whose type it takes apart: bare
         return self._model.run(instances)  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ def test_a_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [shape.rate for shape in shapes if isinstance(shape, Open)] == [100.0, 200.0, 400.0]
     for times in (2, 4):
         goodput, refusal = rows[times, "goodput"], rows[times, "refusal"]
-        assert (goodput.figures, goodput.floors, goodput.errors) == ([90.0], [95.0], 1)
+        assert (goodput.figures, goodput.floors, goodput.errors) == ([90.0], [100.0], 1)
         assert refusal.figures == pytest.approx([2.0], rel=0.01)
 
 
@@ -49,3 +49,16 @@ def test_overload_without_a_refusal_is_none(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(overload, "run", lambda _, plan: outcome(plan, 200, {}))
     with pytest.raises(RuntimeError, match="no request was refused at 2x"):
         overload._repetition(RequestSet("http://x", "tfs", ()), 2.0, overload._rows())
+
+
+def test_a_run_that_was_interrupted_gives_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: RequestSet, plan: Plan) -> Outcome:
+        found = outcome(plan, 200, {})
+        found.complete = False
+        return found
+
+    monkeypatch.setattr(overload, "run", run)
+    rows = overload._rows()
+    with pytest.raises(KeyboardInterrupt):
+        overload._repetition(RequestSet("http://x", "tfs", ()), 2.0, rows)
+    assert not any(row.figures for row in rows.values())

@@ -139,6 +139,15 @@ def test_paths_and_headers() -> None:
     assert "\r\nX-A: 1\r\n" in head
     with pytest.raises(PreparationError, match="end of a line"):
         http_message(Target(URL, "m", headers={"X": "1\r\nY: 2"}), b"", "text/x")
+
+
+def test_headers_that_are_given_take_the_place_of_others_however_they_are_written() -> None:
+    head = http_message(Target(URL, "m", headers={"host": "other", "CONTENT-TYPE": "a/b"}), b"{}", "text/x").decode()
+    names = [line.partition(":")[0].lower() for line in head.split("\r\n")[1:] if ":" in line]
+    assert sorted(names) == ["content-length", "content-type", "host"]
+    assert "host: other\r\n" in head
+    with pytest.raises(PreparationError, match="Content-Length"):
+        http_message(Target(URL, "m", headers={"content-length": "5"}), b"{}", "text/x")
     with pytest.raises(PreparationError, match="no form"):
         http_request(Target(URL, "m", form="yaml"), {}, signature())
 

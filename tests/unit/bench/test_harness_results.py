@@ -70,6 +70,14 @@ def test_bytes_that_are_no_text_are_escaped(tmp_path: Path) -> None:
     assert cells(tmp_path / "a.csv")[0]["about.model"] == r"a\udcffb"
 
 
+@pytest.mark.parametrize("name", sorted(outcome([]).to_wire().keys() - {"summary"}))
+def test_an_outcome_without_one_of_its_parts_is_none(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({of: part for of, part in outcome([]).to_wire().items() if of != name}))
+    with pytest.raises(ResultsError, match=f"{name}"):
+        read_json_lines(path)
+
+
 def test_empty_lines_are_no_outcomes(tmp_path: Path) -> None:
     assert len(read_json_lines(written(tmp_path, "", wire(), "  ", wire()))) == 2
 

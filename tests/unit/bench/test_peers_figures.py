@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.harness.outcome import Event, Outcome, Window
+from bench.harness.request_set import RequestSet
 from bench.histogram import Histogram
+from bench.peers import measures
+from bench.peers.__main__ import main
 from bench.peers.findings import Finding, Findings
 from bench.peers.interruption import WINDOW, Interruption
 from bench.peers.level import Level, alone, best_within
@@ -110,3 +114,26 @@ def test_other_files_are_no_findings(tmp_path: Path) -> None:
     path.write_text('{"results": []}')
     with pytest.raises(ValueError, match="no result of the comparison"):
         Findings.read(path)
+
+
+def test_a_load_that_was_interrupted_is_no_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_short = replace(outcome([window(1)]), complete=False)
+    monkeypatch.setattr(measures, "run", lambda *_: cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        measures.load(RequestSet("http://x", "tfs", ()), 1, 1.0)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}"])
+def test_there_is_no_page_of_what_is_no_result(text: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["--page_from", str(path)]) == 2
+    assert "no page: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", ["--seconds nan", "--seconds 0", "--repeat 0", "--output /"])
+def test_what_can_not_be_measured_is_refused_at_once(words: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    assert stop.value.code == 2

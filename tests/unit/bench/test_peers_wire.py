@@ -14,8 +14,8 @@ import pytest
 from bench.peers.peer import Command, Peer, Place
 from bench.peers.peer_model import MODELS
 from bench.peers.peers import PEERS
-from bench.peers.server_processes import model_process, proportional_memory
 from bench.peers.wire import Wire, image_bytes, json_rows, v2_bytes
+from bench.server_processes import model_process, proportional_memory
 
 ROW = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
 

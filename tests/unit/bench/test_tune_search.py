@@ -297,3 +297,25 @@ def test_what_was_told_is_kept_when_the_interruption_follows_at_once() -> None:
 
     found, _, _ = tuned(1000.0, lambda setting, _: 10.0, told=tell)
     assert list(found.trials) == told
+
+
+def test_a_first_round_of_measuring_again_that_is_cut_short_loses_no_setting() -> None:
+    """One of the best does not keep the limit the second time, and the others were not yet measured again."""
+    told: list[Setting] = []
+
+    def tell(setting: Setting, _: Sequence[Point]) -> None:
+        told.append(setting)
+        if told.count(setting) == 2:
+            raise KeyboardInterrupt
+
+    rates: dict[Setting, list[float]] = {}
+
+    def measure_rate(setting: Setting, number: int) -> float:
+        rates.setdefault(setting, []).append(float(number))
+        return 1000.0 if len(rates[setting]) == 1 else 0.1
+
+    found, _, _ = tuned(1000.0, measure_rate, told=tell)
+    assert found.interrupted
+    assert not found.again
+    again = told[-1]
+    assert {point.setting for point in found.front} - {again}

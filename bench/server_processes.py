@@ -1,4 +1,4 @@
-"""The processes of a server that is not ours: what they hold, and which of them runs the model."""
+"""The processes of a server: what they hold together, and which of them runs the model."""
 
 from __future__ import annotations
 
