@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", nargs="+", choices=_PEERS, metavar="NAME", help=f"of {', '.join(_PEERS)} [all]")
     parser.add_argument("--models", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)} [all]")
     parser.add_argument(
-        "--seconds", type=positive, default=2.0, help="of each run under load; large models' are three times as long [2]"
+        "--seconds", type=positive, default=2.0, help="of each run under load; large models' are six times as long [2]"
     )
     parser.add_argument("--repeat", type=count, default=1, help="rounds of all peers with each model [1]")
     parser.add_argument("--no_interruptions", action="store_true", help="switch no versions, kill no processes")

@@ -20,7 +20,7 @@ from bench.server_processes import proportional_memory
 from bench.topology import SkippedError
 
 _INTERRUPTED_SECONDS: Final = 10.0  # of a run in which something is done
-_LARGE: Final = 3.0  # times as long, for models whose runs are
+_LARGE: Final = 6.0  # times as long, for models whose runs are
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ _HOW: Final = """\
   answer.
 - *{process}*: TensorFlow's Python API in a process of its own, without a server: as many rows at once as there are
   clients, and they need not come from anywhere.
-- Runs last {seconds:g} s, those of large models three times as long{rounds}.
+- Runs last {seconds:g} s, those of large models six times as long{rounds}.
 - Versions: while {rate:g} requests come each second, a new version is put in place in the way the server has for it; where
   it has none, it is stopped and started. *meanwhile* is from the beginning to half a second after the end.
 - Killed: while {clients} clients ask, the process that runs the model (the one that has worked most) gets a SIGKILL. Not

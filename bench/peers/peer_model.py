@@ -34,7 +34,7 @@ class PeerModel:
     wait: float
     made: Callable[[], tuple[Path, AskedRows]]
     is_image: bool = False
-    is_large: bool = False  # runs for as long as hundreds of others take: measured three times as long
+    is_large: bool = False  # runs for as long as hundreds of others take: measured longer
 
     def version(self) -> Path:
         """Its folder; made where it is not there. Raises RuntimeError when it can't be."""
