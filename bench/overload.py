@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.batch_models import FIXED_COST, fixed_cost
-from bench.harness.coordinator import run
+from bench.harness.coordinator import finished_run
 from bench.harness.outcome import Outcome
 from bench.harness.plan import Closed, Open, Plan
 from bench.harness.preparation import prepare
@@ -57,10 +57,10 @@ def _measure(settings: Settings, rows: list[Row]) -> None:
 
 def _repetition(requests: RequestSet, seconds: float, rows: Mapping[tuple[int, str], Row]) -> str:
     """Measure capacity, then as many, twice and four times as many requests per second: what was found, in words."""
-    capacity = _run(requests, Plan(_FULL, seconds)).rate
+    capacity = finished_run(requests, Plan(_FULL, seconds)).rate
     if not capacity:
         raise RuntimeError("no request was answered rightly")
-    found = {times: _run(requests, Plan(Open(times * capacity), seconds)) for times in (1, *_OVERLOADS)}
+    found = {times: finished_run(requests, Plan(Open(times * capacity), seconds)) for times in (1, *_OVERLOADS)}
     for times in _OVERLOADS:
         outcome = found[times]
         if not outcome.failed_after.total:
@@ -74,14 +74,6 @@ def _repetition(requests: RequestSet, seconds: float, rows: Mapping[tuple[int, s
         for times, outcome in found.items()
     ]
     return f"capacity {capacity:,.0f} req/s; {'; '.join(words)}"
-
-
-def _run(requests: RequestSet, plan: Plan) -> Outcome:
-    """Raises KeyboardInterrupt for a run that was cut short: its figures are of no use."""
-    outcome = run(requests, plan)
-    if not outcome.complete:
-        raise KeyboardInterrupt
-    return outcome
 
 
 def _others(outcome: Outcome) -> int:

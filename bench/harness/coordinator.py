@@ -51,6 +51,14 @@ def run(requests: RequestSet, plan: Plan, beside: Beside | None = None) -> Outco
     return _Run(requests, plan, beside or Beside()).outcome()
 
 
+def finished_run(requests: RequestSet, plan: Plan, beside: Beside | None = None) -> Outcome:
+    """As `run`, but an interruption stays one: for figures that a part of a run does not give. Raises KeyboardInterrupt."""
+    outcome = run(requests, plan, beside)
+    if not outcome.complete:
+        raise KeyboardInterrupt
+    return outcome
+
+
 class _Run:
     def __init__(self, requests: RequestSet, plan: Plan, beside: Beside) -> None:
         self._requests = requests

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench.harness.chaos import Action, Chaos, Deed
-from bench.harness.coordinator import Beside, run
-from bench.harness.outcome import Outcome
+from bench.harness.coordinator import Beside, finished_run
 from bench.harness.plan import Closed, Open, Plan, Shape
 from bench.harness.request_set import RequestSet
 from bench.peers.interruption import WINDOW, Interruption
@@ -35,7 +34,7 @@ def warmup(seconds: float) -> float:
 
 def load(requests: RequestSet, clients: int, seconds: float) -> Level:
     """Raises HarnessError when the server can't be reached."""
-    return Level.of(clients, _run(requests, Plan(Closed(clients), seconds, warmup(seconds), timeout=30.0), Beside()))
+    return Level.of(clients, finished_run(requests, Plan(Closed(clients), seconds, warmup(seconds), timeout=30.0)))
 
 
 def switch(server: PeerServer, requests: RequestSet, seconds: float) -> Interruption:
@@ -64,12 +63,4 @@ def kill(server: PeerServer, requests: RequestSet, seconds: float) -> Interrupti
 
 def _interrupted(requests: RequestSet, shape: Shape, seconds: float, deed: Deed, settle: float) -> Interruption:
     plan = Plan(shape, seconds, 1.0, timeout=_TIMEOUT, window=WINDOW)
-    return Interruption.of(_run(requests, plan, Beside(chaos=Chaos([Action(_BEFORE, deed)]))), settle)
-
-
-def _run(requests: RequestSet, plan: Plan, beside: Beside) -> Outcome:
-    """Raises KeyboardInterrupt for a run that was cut short: its figures are of no use."""
-    outcome = run(requests, plan, beside)
-    if not outcome.complete:
-        raise KeyboardInterrupt
-    return outcome
+    return Interruption.of(finished_run(requests, plan, Beside(chaos=Chaos([Action(_BEFORE, deed)]))), settle)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.harness.coordinator import run
+from bench.harness.coordinator import finished_run
 from bench.harness.errors import HarnessError
 from bench.harness.outcome import Outcome
 from bench.harness.payload import Synthetic
@@ -103,9 +103,9 @@ class Trials:
         found: list[Point] = []
         for clients in self.load.clients:
             processes = max(1, (os.cpu_count() or 1) // 4)
-            outcome = run(self._requests, Plan(Closed(clients), self.load.seconds, self.load.warmup, processes=processes))
-            if not outcome.complete:
-                raise KeyboardInterrupt
+            outcome = finished_run(
+                self._requests, Plan(Closed(clients), self.load.seconds, self.load.warmup, processes=processes)
+            )
             self.busiest = max(self.busiest, *(each.cpu for each in outcome.generators))
             found.append(_point(setting, clients, outcome, proportional_memory(pid).megabytes))
             if found[-1].p99 > 2 * self.load.limit:

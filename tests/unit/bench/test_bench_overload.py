@@ -35,7 +35,7 @@ def test_a_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
         over = plan.shape.rate > 100
         return outcome(plan, 180 if over else 190, {"503": 150, "timeout": 1} if over else {})
 
-    monkeypatch.setattr(overload, "run", run)
+    monkeypatch.setattr(overload, "finished_run", run)
     rows = overload._rows()
     overload._repetition(RequestSet("http://x", "tfs", ()), 2.0, rows)
     assert [shape.rate for shape in shapes if isinstance(shape, Open)] == [100.0, 200.0, 400.0]
@@ -46,19 +46,6 @@ def test_a_repetition(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_overload_without_a_refusal_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overload, "run", lambda _, plan: outcome(plan, 200, {}))
+    monkeypatch.setattr(overload, "finished_run", lambda _, plan: outcome(plan, 200, {}))
     with pytest.raises(RuntimeError, match="no request was refused at 2x"):
         overload._repetition(RequestSet("http://x", "tfs", ()), 2.0, overload._rows())
-
-
-def test_a_run_that_was_interrupted_gives_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(_: RequestSet, plan: Plan) -> Outcome:
-        found = outcome(plan, 200, {})
-        found.complete = False
-        return found
-
-    monkeypatch.setattr(overload, "run", run)
-    rows = overload._rows()
-    with pytest.raises(KeyboardInterrupt):
-        overload._repetition(RequestSet("http://x", "tfs", ()), 2.0, rows)
-    assert not any(row.figures for row in rows.values())

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from end_to_end.waiting import wait_until
+from made_outcomes import outcome, window
 
 from bench.harness import coordinator
-from bench.harness.coordinator import run
+from bench.harness.coordinator import finished_run, run
 from bench.harness.errors import HarnessError
 from bench.harness.outcome import Generator, Outcome, Window
 from bench.harness.plan import Closed, Plan
@@ -84,11 +85,11 @@ def test_one_may_end_long_before_the_other(running: list[Outcome | Exception]) -
     assert not running
     second.finish()
     wait_until(lambda: running, LIMIT, "the outcome")
-    (outcome,) = running
-    assert isinstance(outcome, Outcome)
-    assert outcome.complete
-    assert outcome.whole.requests == 10
-    assert outcome.generators == [Generator(0.1, 0.0)] * 2
+    (found,) = running
+    assert isinstance(found, Outcome)
+    assert found.complete
+    assert found.whole.requests == 10
+    assert found.generators == [Generator(0.1, 0.0)] * 2
 
 
 def test_one_that_ends_without_a_word_is_told(running: list[Outcome | Exception]) -> None:
@@ -97,3 +98,13 @@ def test_one_that_ends_without_a_word_is_told(running: list[Outcome | Exception]
     wait_until(lambda: running, LIMIT, "the error")
     assert str(running[0]) == "a load generator ended with 0"
     assert time.monotonic() - began < LIMIT
+
+
+def test_a_run_that_was_interrupted_is_no_finished_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    short, whole = outcome([window([1.0])], complete=False), outcome([window([1.0])])
+    found = iter((short, whole))
+    monkeypatch.setattr(coordinator, "run", lambda *_: next(found))
+    requests, plan = RequestSet("http://x", "tfs", ()), Plan(Closed(1), 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        finished_run(requests, plan)
+    assert finished_run(requests, plan) is whole

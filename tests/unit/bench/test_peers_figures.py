@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.harness.outcome import Event, Outcome, Window
-from bench.harness.request_set import RequestSet
 from bench.histogram import Histogram
-from bench.peers import measures
 from bench.peers.__main__ import main
 from bench.peers.findings import Finding, Findings
 from bench.peers.interruption import WINDOW, Interruption
@@ -114,13 +111,6 @@ def test_other_files_are_no_findings(tmp_path: Path) -> None:
     path.write_text('{"results": []}')
     with pytest.raises(ValueError, match="no result of the comparison"):
         Findings.read(path)
-
-
-def test_a_load_that_was_interrupted_is_no_level(monkeypatch: pytest.MonkeyPatch) -> None:
-    cut_short = replace(outcome([window(1)]), complete=False)
-    monkeypatch.setattr(measures, "run", lambda *_: cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        measures.load(RequestSet("http://x", "tfs", ()), 1, 1.0)
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}"])
