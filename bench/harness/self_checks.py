@@ -70,7 +70,7 @@ def omission(seconds: float) -> Iterator[Finding]:
     """A server that stalls once: an open loop charges it for all requests that were due meanwhile, a closed one can't."""
     settings = Settings(0.001, stall_at=(seconds - _STALL) / 2, stall=_STALL)
     outcome, _ = loaded(settings, Plan(Open(_RATE, "constant", slots=16), seconds, warmup=0))
-    due, made = outcome.whole.latencies.total + outcome.failed, math.ceil(_RATE * seconds)
+    due, made = outcome.whole.latencies.total + outcome.failed, math.ceil(round(_RATE * seconds, 6))
     yield Finding("every due request is sent", due == made, f"{due} of {made}")
     late, expected = above(outcome.whole.latencies, _LATE), _RATE * (_STALL - _LATE)
     words = f"{late} took more than {_LATE:g} s, {expected:g} are expected"
